@@ -18,9 +18,13 @@ type Tiers struct {
 	PressureSome   Duration `toml:"pressure-some"`
 	PressureWindow Duration `toml:"pressure-window"`
 
-	// MemoryAvailable is the available memory of the machine below which memory is short
-	// too, 0 for no such limit.
+	// MemoryAvailable is the available memory, of the machine or of the host's cgroup, below
+	// which memory is short too, 0 for no such limit.
 	MemoryAvailable Bytes `toml:"memory-available"`
+
+	// MemoryReserve is the memory that the host keeps ready for putting plugins to sleep
+	// when memory is short, 0 for none.
+	MemoryReserve Bytes `toml:"memory-reserve"`
 
 	// BudgetCount is how many plugins may be awake at the same time, BudgetBytes how much
 	// memory they may have together; 0 for any number.
@@ -31,9 +35,11 @@ type Tiers struct {
 // defaultTiers returns Tiers without reaction to short memory and without budgets.
 func defaultTiers() Tiers {
 	return Tiers{
-		Pressure:       PressureOff,
-		PressureSome:   Duration(150 * time.Millisecond),
-		PressureWindow: Duration(2 * time.Second),
+		Pressure:        PressureOff,
+		PressureSome:    Duration(150 * time.Millisecond),
+		PressureWindow:  Duration(2 * time.Second),
+		MemoryAvailable: 32 << 20,
+		MemoryReserve:   24 << 20,
 	}
 }
 
@@ -51,6 +57,7 @@ func readTiers(t *tableReader, r *Tiers) {
 		t.addProblem(t.lines.keyOrSelf("pressure-some"), "key %q %s must not be longer than the window, %s", "pressure-some", t.name, r.PressureWindow)
 	}
 	t.readParsed("memory-available", `a size such as "64MiB"`, &r.MemoryAvailable)
+	t.readParsed("memory-reserve", `a size such as "64MiB"`, &r.MemoryReserve)
 	t.readInteger("budget-count", &r.BudgetCount, 0, math.MaxInt32)
 	t.readParsed("budget-bytes", `a size such as "64MiB"`, &r.BudgetBytes)
 }

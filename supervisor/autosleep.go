@@ -2,10 +2,13 @@ package supervisor
 
 import (
 	"context"
+	"runtime"
+	"slices"
 	"sync"
 	"time"
 
 	"dormouse/configs"
+	"dormouse/internal/memory"
 	"dormouse/internal/store"
 	"dormouse/shell"
 	"dormouse/supervisor/policy"
@@ -17,27 +20,40 @@ type AutoSleep struct {
 	Rules configs.Tiers
 	// Available returns how many bytes of memory are available; nil asks the kernel.
 	Available func() (int64, error)
+	// Total returns how many bytes of memory there are; nil asks the kernel.
+	Total func() (int64, error)
+	// Parallel is how many instances may go to sleep side by side; 0 means one for each
+	// processor.
+	Parallel int
 	// Watch calls report whenever threads had to wait for memory for the time some within
 	// window, until ctx ends, or returns an error if it can't find that out; nil asks the
 	// kernel.
 	Watch func(ctx context.Context, some, window time.Duration, report func()) error
+	// Stalled returns how long threads have waited for memory since the machine started.
+	// It is set if Watch is.
+	Stalled func() (time.Duration, error)
+	// Provision is what is kept ready for the steps that are taken for want of memory; nil
+	// for nothing.
+	Provision *memory.Provision
 }
 
 // laneTimeout is how long a step may wait for its turn in the instance's lane.
 const laneTimeout = 10 * time.Second
 
-// autoSleep asks the policy which instance sleeps next, and carries out one decision
-// after the other.
+// autoSleep asks the policy which instances sleep next, and carries out its decisions.
 type autoSleep struct {
-	s       *Supervisor
-	rules   configs.Tiers
-	memory  *memoryWatch
-	notes   durableNotes[idledRecord]
-	changed chan struct{} // holds one value while a decision is due
+	s      *Supervisor
+	rules  configs.Tiers
+	memory *memoryWatch
+	// parallel is how many instances may go to sleep side by side.
+	parallel   int
+	unprovided bool // the last refillProvision failed; used by runDecisionLoop alone
+	notes      durableNotes[idledRecord]
+	changed    chan struct{} // holds one value while a decision is due
 
 	mu       sync.Mutex
 	attempts map[string]*policy.SleepAttempts // by callsign
-	reliefBy time.Time                        // see policy.Situation
+	took     map[string]time.Duration         // how long the last hibernation took, by callsign
 }
 
 // idledRecord tells the next host that this host suspended the instance.
@@ -52,9 +68,12 @@ func newAutoSleep(s *Supervisor) *autoSleep {
 	if o.Rules.Pressure == "" {
 		o.Rules.Pressure = configs.PressureOff
 	}
+	if o.Parallel == 0 {
+		o.Parallel = runtime.NumCPU()
+	}
 	a := &autoSleep{
-		s: s, rules: o.Rules, memory: newMemoryWatch(o, s.log),
-		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.SleepAttempts),
+		s: s, rules: o.Rules, memory: newMemoryWatch(o, s.log), parallel: o.Parallel,
+		changed: make(chan struct{}, 1), attempts: make(map[string]*policy.SleepAttempts), took: make(map[string]time.Duration),
 	}
 	a.notes = durableNotes[idledRecord]{
 		Bucket: store.BucketOf[idledRecord](s.options.Store, "idled"),
@@ -113,9 +132,9 @@ func (a *autoSleep) runDecisionLoop() {
 		case <-timer.C:
 		}
 		timer.Stop()
-		d, again := a.measureSituation().Decide()
-		for ; d != nil && !a.s.isStopping(); d, again = a.measureSituation().Decide() {
-			a.carryOutAndRecord(d)
+		steps, again := a.measureSituation().Decide()
+		for ; steps != nil && !a.s.isStopping(); steps, again = a.measureSituation().Decide() {
+			a.carryOutSideBySide(steps)
 		}
 		if !again.IsZero() {
 			timer.Reset(max(0, time.Until(again)))
@@ -126,21 +145,21 @@ func (a *autoSleep) runDecisionLoop() {
 // measureSituation returns everything that the policy decides on, as it is now. It
 // measures the memory of plugins and of the machine only where the rules need that.
 func (a *autoSleep) measureSituation() policy.Situation {
-	now := policy.Situation{Rules: a.rules, Now: time.Now()}
+	now := policy.Situation{Rules: a.rules, Now: time.Now(), Parallel: a.parallel}
+	now.Shortage, now.Available, now.LookAgain = a.memory.measure(now.Now)
+	if now.Shortage.Because == "" {
+		a.refillProvision()
+	}
 	for _, sh := range a.s.Shells() {
 		if sh.IsBuiltIn() {
 			continue
 		}
 		c := a.candidateWithoutMemory(sh)
-		if a.rules.BudgetBytes > 0 && c.Use.State == shell.Activated {
+		if c.Use.State == shell.Activated && (a.rules.BudgetBytes > 0 || now.Shortage.Because != "") {
 			c.Memory = sh.Status().Figures.Memory
 		}
 		now.Candidates = append(now.Candidates, c)
 	}
-	a.mu.Lock()
-	now.ReliefBy = a.reliefBy
-	a.mu.Unlock()
-	now.Shortage = a.memory.memoryShortageText(now.Now, now.ReliefBy)
 	return now
 }
 
@@ -152,12 +171,30 @@ func (a *autoSleep) candidateWithoutMemory(sh *shell.Shell) policy.Candidate {
 	if attempts := a.attempts[c.Callsign]; attempts != nil {
 		c.Attempts = *attempts
 	}
+	c.LastSleepTook = a.took[c.Callsign]
 	return c
 }
 
+// carryOutSideBySide carries out the steps and returns when all have ended. For those
+// that are taken for want of memory it gives the reserve free before.
+func (a *autoSleep) carryOutSideBySide(steps []*policy.Decision) {
+	short := steps[0].ShortOfMemory
+	if short && !steps[0].DryRun {
+		a.memory.Provision.Release()
+	}
+	var running sync.WaitGroup
+	for _, d := range steps {
+		running.Go(func() { a.carryOutAndRecord(d) })
+	}
+	running.Wait()
+	putsToSleep := func(d *policy.Decision) bool { return d.Tier != policy.Suspend }
+	if short && (steps[0].DryRun || slices.ContainsFunc(steps, putsToSleep)) {
+		a.memory.noteSteps(time.Now(), steps[0].DryRun)
+	}
+}
+
 // carryOutAndRecord logs and takes a step, or only logs the step in a dry run, and
-// records the outcome. After a step for want of memory, it notes until when no other such
-// step is taken.
+// records the outcome.
 func (a *autoSleep) carryOutAndRecord(d *policy.Decision) {
 	sh, ok := a.s.Shell(d.Callsign)
 	if !ok {
@@ -165,6 +202,7 @@ func (a *autoSleep) carryOutAndRecord(d *policy.Decision) {
 	}
 	log := a.s.log.Info().Str("callsign", d.Callsign).Str("because", d.Because)
 	var err error
+	begun := time.Now()
 	if d.DryRun {
 		log.Msgf("would %s the plugin", d.Tier)
 	} else {
@@ -174,8 +212,8 @@ func (a *autoSleep) carryOutAndRecord(d *policy.Decision) {
 	now := time.Now()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if d.ShortOfMemory && (d.DryRun || d.Tier != policy.Suspend) {
-		a.reliefBy = now.Add(2 * time.Duration(a.rules.PressureWindow))
+	if err == nil && !d.DryRun && d.Tier == policy.Hibernate {
+		a.took[d.Callsign] = now.Sub(begun)
 	}
 	attempts := a.attempts[d.Callsign]
 	if attempts == nil {
@@ -183,6 +221,16 @@ func (a *autoSleep) carryOutAndRecord(d *policy.Decision) {
 		a.attempts[d.Callsign] = attempts
 	}
 	attempts.RecordOutcome(d, err, now)
+}
+
+// refillProvision takes the memory again that Release gave free. If there is too little
+// for that, it is tried again with the next decision.
+func (a *autoSleep) refillProvision() {
+	err := a.memory.Provision.Refill()
+	if err != nil && !a.unprovided {
+		a.s.log.Warn().Err(err).Msg("nothing is kept ready for sleeps when memory is short")
+	}
+	a.unprovided = err != nil
 }
 
 // takeStep suspends, hibernates or moves an instance to disk, as d says. It fails if the
@@ -209,6 +257,9 @@ func (a *autoSleep) noteTransitionAndDecideSoon(t shell.Transition) {
 	case shell.Activation, shell.Destroyed: // earlier attempts say nothing about the next process
 		a.mu.Lock()
 		delete(a.attempts, t.Callsign)
+		if t.To == shell.Destroyed {
+			delete(a.took, t.Callsign)
+		}
 		a.mu.Unlock()
 	default:
 	}

@@ -18,11 +18,32 @@ import (
 	"dormouse/shell/shelltest"
 )
 
+// pluginBytes is how much memory each plugin takes.
+const pluginBytes = 1000
+
 // gauge is how short the bubble is of memory.
 type gauge struct {
 	mu        sync.Mutex
 	available int64
+	stalled   time.Duration
 	tell      func()
+}
+
+// Total returns so little that one instance is enough at first.
+func (g *gauge) Total() (int64, error) { return firstNeed * pluginBytes, nil }
+
+func (g *gauge) Stalled() (time.Duration, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.stalled, nil
+}
+
+// stall lets processes wait for memory for so long, and tells of it if the host listens.
+func (g *gauge) stall(d time.Duration) {
+	g.mu.Lock()
+	g.stalled += d
+	g.mu.Unlock()
+	g.tell()
 }
 
 func (g *gauge) Available() (int64, error) {
@@ -35,6 +56,13 @@ func (g *gauge) set(available int64) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.available = available
+}
+
+// free makes so many more bytes available.
+func (g *gauge) free(bytes int64) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.available += bytes
 }
 
 func (g *gauge) watch(ctx context.Context, _, _ time.Duration, tell func()) error {
@@ -56,7 +84,7 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 	}
 	change := func(o *Options) {
 		rules.PressureSome, rules.PressureWindow = configs.Duration(150*time.Millisecond), configs.Duration(2*time.Second)
-		o.AutoSleep = AutoSleep{rules, g.Available, g.watch}
+		o.AutoSleep = AutoSleep{Rules: rules, Available: g.Available, Total: g.Total, Watch: g.watch, Stalled: g.Stalled, Parallel: 2}
 		for i := range o.Plugins {
 			configure(&o.Plugins[i])
 		}
@@ -65,6 +93,14 @@ func runTiers(t *testing.T, rules configs.Tiers, configure func(*configs.Plugin)
 			p := plain(config, sink).(*plugin) //nolint:errcheck // a panic fails the test as well
 			p.detailed = true
 			p.sleeps()
+			step := p.OnAction
+			p.OnAction = func(ctx context.Context, action, detail string) error {
+				if action == shelltest.Hibernate {
+					g.free(pluginBytes)
+				}
+				return step(ctx, action, detail)
+			}
+			p.GetFigures = func() shell.ProcessFigures { return shell.ProcessFigures{PID: 1, Memory: pluginBytes} }
 			all[config().Callsign] = p
 			return p
 		}
@@ -153,14 +189,14 @@ func TestLookingKeepsNobodyAwake(t *testing.T) {
 }
 
 func TestPressure(t *testing.T) {
-	rules := configs.Tiers{Pressure: configs.PressureOn, MemoryAvailable: 100}
+	rules := configs.Tiers{Pressure: configs.PressureOn, MemoryAvailable: 100 * pluginBytes}
 	configure := func(c *configs.Plugin) {
 		if c.Callsign != "Refuses" {
 			c.OnCall = configs.OnCallWake
 		}
 	}
 	runTiers(t, rules, configure, []string{"A", "B", "C", "Refuses"}, func(r *rig, g *gauge, _ map[string]*plugin) {
-		g.set(200)
+		g.set(100*pluginBytes + 1)
 		for _, callsign := range []string{"C", "A", "B"} {
 			pass(time.Minute)
 			r.callPlugin(callsign)
@@ -170,19 +206,84 @@ func TestPressure(t *testing.T) {
 		}
 		pass(time.Hour)
 		r.journal.read()
-		g.set(50)
+		g.set(100*pluginBytes - 1)
 		r.after(2*time.Second, "hibernate B")
-		r.after(4*time.Second - time.Millisecond)
-		r.after(2*time.Second, "suspend C", "hibernate C")
-		g.set(200)
 		r.after(time.Hour)
-		g.tell()
-		r.after(0, "suspend A", "hibernate A")
-		g.tell()
+		g.set(99*pluginBytes - 1)
+		r.afterEach(2*time.Second, []string{"suspend C", "hibernate C"}, []string{"suspend A", "hibernate A"})
+		g.set(200 * pluginBytes)
 		r.after(time.Hour)
 		if got := r.states()["Refuses"]; got != shell.Activated {
 			r.Errorf("Refuses is %s", got)
 		}
+	})
+}
+
+// Under pressure sleeps go on until processes no longer wait; the kernel may report the same
+// waiting twice.
+func TestPressureIsLookedAtAgain(t *testing.T) {
+	rules := configs.Tiers{Pressure: configs.PressureOn}
+	configure := func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }
+	runTiers(t, rules, configure, []string{"A", "B", "C", "D", "E"}, func(r *rig, g *gauge, all map[string]*plugin) {
+		for callsign := range all {
+			pass(time.Hour)
+			if err := r.shell(callsign).Suspend(r.Context(), shell.Requested); err != nil {
+				r.Fatal(err)
+			}
+		}
+		pass(time.Hour)
+		r.journal.read()
+		asleep := func() (n int) {
+			for _, line := range r.journal.read() {
+				n += strings.Count(line, "hibernate ")
+			}
+			return n
+		}
+		g.stall(150 * time.Millisecond)
+		pass(0)
+		if n := asleep(); n != 1 {
+			r.Errorf("%d sleep at once, want 1", n)
+		}
+		pass(100 * time.Millisecond)
+		g.stall(20 * time.Millisecond) // the kernel's window has the 150 ms in it still
+		pass(149 * time.Millisecond)
+		if n := asleep(); n != 0 {
+			r.Errorf("%d sleep before the effect is seen", n)
+		}
+		pass(time.Millisecond)
+		if n := asleep(); n != 2 {
+			r.Errorf("%d sleep at the second look, want 2", n)
+		}
+		pass(time.Second)
+		g.stall(149 * time.Millisecond)
+		pass(time.Hour)
+		if n := asleep(); n != 0 {
+			r.Errorf("%d sleep for what is past", n)
+		}
+		g.stall(150 * time.Millisecond)
+		pass(time.Hour)
+		if n := asleep(); n != 1 {
+			r.Errorf("%d sleep for new pressure, want 1", n)
+		}
+	})
+}
+
+// Memory that falls fast counts as short before it is.
+func TestMemoryThatFalls(t *testing.T) {
+	rules := configs.Tiers{Pressure: configs.PressureOn, MemoryAvailable: 100 << 20}
+	runTiers(t, rules, func(c *configs.Plugin) { c.OnCall = configs.OnCallWake }, []string{"A"}, func(r *rig, g *gauge, _ map[string]*plugin) {
+		g.set(300 << 20)
+		pass(time.Hour)
+		r.journal.read()
+		for range 4 {
+			g.free(-10 << 20)
+			r.after(250 * time.Millisecond)
+		}
+		pass(time.Minute)
+		g.free(-60 << 20)
+		r.after(400 * time.Millisecond)
+		g.free(-60 << 20)
+		r.after(400*time.Millisecond, "suspend A", "hibernate A")
 	})
 }
 
@@ -192,7 +293,7 @@ func TestBudget(t *testing.T) {
 		pass(5 * time.Second)
 		r.callPlugin("A")
 		pass(4 * time.Second)
-		r.after(time.Minute, "suspend B", "hibernate B", "suspend C", "hibernate C")
+		r.afterEach(time.Minute, []string{"suspend B", "hibernate B"}, []string{"suspend C", "hibernate C"})
 		r.callPlugin("B")
 		r.afterEach(time.Minute, []string{"wake B", "resume B"}, []string{"suspend D", "hibernate D"})
 	})

@@ -17,6 +17,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
+	"dormouse/internal/memory"
 	"dormouse/internal/store"
 	"dormouse/plugins/access"
 	"dormouse/plugins/communicator"
@@ -87,8 +88,9 @@ type Host struct {
 
 	options    Options
 	log        zerolog.Logger
-	store      *store.Store // nil in a private host
-	stopTokens func()       // ends to follow the token file; nil in a private host
+	store      *store.Store      // nil in a private host
+	stopTokens func()            // ends to follow the token file; nil in a private host
+	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
 }
 
 // Open makes a host and removes what an earlier host left of instances that no longer exist.
@@ -146,7 +148,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		Classes:          h.builtinClasses(),
 		Subsystems:       config.Host.Subsystems,
 		Backend:          h.newProcessBackend,
-		AutoSleep:        supervisor.AutoSleep{Rules: config.Hibernate.Tiers},
+		AutoSleep:        h.autoSleep(config.Hibernate),
 		Store:            h.store,
 		CheckCallsign:    o.CheckCallsign,
 		MaxClones:        config.Host.Clones,
@@ -291,5 +293,6 @@ func (h *Host) closeStoresAndCgroup() error {
 	if h.Processes.Images != nil {
 		h.Processes.Images.Close()
 	}
+	h.provision.Close()
 	return errors.Join(errs...)
 }

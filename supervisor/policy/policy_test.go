@@ -2,6 +2,7 @@ package policy
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -56,6 +57,9 @@ func pagedOut(ago, checkpointAfter time.Duration) func(*Candidate) {
 		}
 	}
 }
+func slept(took time.Duration) func(*Candidate) {
+	return func(s *Candidate) { s.LastSleepTook = took }
+}
 func takes(bytes int64) func(*Candidate) { return func(s *Candidate) { s.Memory = bytes } }
 
 func TestDecide(t *testing.T) {
@@ -70,9 +74,9 @@ func TestDecide(t *testing.T) {
 		name  string
 		rules configs.Tiers
 		short string
-		since time.Duration // ago it was settled
+		need  int64 // bytes
 		all   []Candidate
-		want  string        // the move
+		want  string        // the steps
 		again time.Duration // 0 for not before something changes
 	}{
 		{"nothing", configs.Tiers{}, none, 0, nil, none, 0},
@@ -87,7 +91,7 @@ func TestDecide(t *testing.T) {
 		{"paged out for long enough", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, pagedOut(10*time.Minute, 10*time.Minute))}, "checkpoint A", 0},
 		{"paged out not for long enough", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, pagedOut(4*time.Minute, 10*time.Minute))}, none, 6 * time.Minute},
 		{"paged out for good", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, pagedOut(time.Hour, 0))}, none, 0},
-		{"paged out, and short of memory", on, "short", time.Hour, []Candidate{
+		{"paged out, and short of memory", on, "short", 0, []Candidate{
 			one("A", 2*time.Hour, wakes, suspendedNow), one("B", time.Hour, pagedOut(time.Minute, 10*time.Minute)),
 		}, "checkpoint B, short", 0},
 		{"paged out, and over the budget", configs.Tiers{BudgetCount: 1}, none, 0, []Candidate{
@@ -120,7 +124,22 @@ func TestDecide(t *testing.T) {
 		{"unless they agree", on, "short", 0, []Candidate{one("A", time.Hour, suspendedNow, func(s *Candidate) { yes := true; s.Config.AutoHibernate = &yes })}, "hibernate A, short", 0},
 		{"used just now", on, "short", 0, []Candidate{one("A", 4*time.Second, wakes)}, none, 6 * time.Second},
 		{"with a call under pressure", on, "short", 0, []Candidate{one("A", time.Hour, wakes, calling)}, none, 10 * time.Second},
-		{"not settled", on, "short", -3 * time.Second, []Candidate{one("A", time.Hour, wakes)}, none, 3 * time.Second},
+		{"as many as are needed", on, "short", 50 << 20, []Candidate{
+			one("A", time.Hour, wakes, suspendedNow, takes(30<<20)), one("B", time.Hour, wakes, suspendedNow, takes(20<<20)), one("C", time.Hour, wakes, suspendedNow, takes(10<<20)),
+		}, "hibernate A, short; hibernate B, short", 0},
+		{"no more than fit side by side", on, "short", 1 << 30, []Candidate{
+			one("A", time.Hour, wakes), one("B", time.Hour, wakes), one("C", time.Hour, wakes), one("D", time.Hour, wakes),
+		}, "suspend A, short; suspend B, short; suspend C, short", 0},
+		{"the largest of the equally idle", on, "short", 1, []Candidate{
+			one("A", 70*time.Minute, wakes, suspendedNow, takes(30<<20)), one("B", 80*time.Minute, wakes, suspendedNow, takes(90<<20)),
+		}, "hibernate B, short", 0},
+		{"the idler before the larger", on, "short", 1, []Candidate{
+			one("A", 3*time.Hour, wakes, suspendedNow, takes(30<<20)), one("B", time.Hour, wakes, suspendedNow, takes(90<<20)),
+		}, "hibernate A, short", 0},
+		{"the faster of the equally idle", on, "short", 1, []Candidate{
+			one("A", time.Hour, wakes, suspendedNow, takes(30<<20), slept(100*time.Millisecond)), one("B", time.Hour, wakes, suspendedNow, takes(90<<20), slept(time.Minute)),
+		}, "hibernate A, short", 0},
+		{"memory before idle times", on, "short", 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0)), one("B", time.Hour, wakes, suspendedNow)}, "hibernate B, short", 0},
 		{"part of the host", on, "short", 0, []Candidate{one("A", time.Hour, wakes, func(s *Candidate) { s.Use.CanHibernate = false })}, none, 0},
 		{"the floor is looked at", floor, none, 0, []Candidate{one("A", time.Hour, wakes)}, none, 2 * time.Second},
 		{"but not without an instance that gains", floor, none, 0, []Candidate{one("A", time.Hour), one("B", time.Hour, wakes, state(shell.Hibernated))}, none, 0},
@@ -143,19 +162,20 @@ func TestDecide(t *testing.T) {
 		{"a report does not concern idle times", report, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Minute, 0))}, "suspend A", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			s := Situation{Rules: test.rules, Now: noon, Shortage: test.short, ReliefBy: ago(test.since), Candidates: test.all}
-			d, at := s.Decide()
-			got := ""
-			if d != nil {
-				got = string(d.Tier) + " " + d.Callsign
+			s := Situation{Rules: test.rules, Now: noon, Shortage: Shortage{test.short, test.need}, Parallel: 3, Candidates: test.all}
+			steps, at := s.Decide()
+			var words []string
+			for _, d := range steps {
+				word := string(d.Tier) + " " + d.Callsign
 				if d.DryRun {
-					got = "dry: " + got
+					word = "dry: " + word
 				}
-				if because, _ := s.exceededLimitText(); because == d.Because {
-					got += ", " + because
+				if because := s.excess().because; because != "" && because == d.Because {
+					word += ", " + because
 				}
+				words = append(words, word)
 			}
-			if got != test.want {
+			if got := strings.Join(words, "; "); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 			var again time.Duration
