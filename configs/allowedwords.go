@@ -51,13 +51,14 @@ const (
 	HostExitAdopt OnHostExit = "adopt"
 )
 
-// OnFailedWake is what happens to an instance whose image cannot be restored.
+// OnFailedWake is what happens to an instance whose image can't be restored any more.
 type OnFailedWake string
 
-// The values of the key "on-failed-wake": start the program anew, or deactivate the
-// instance and keep the reason.
+// The values of the key "on-failed-wake": start the program anew, leave the instance
+// hibernated, or deactivate it and keep the reason.
 const (
 	FailedWakeColdStart  OnFailedWake = "cold-start"
+	FailedWakeKeep       OnFailedWake = "keep"
 	FailedWakeDeactivate OnFailedWake = "deactivate"
 )
 

@@ -192,7 +192,7 @@ func (f *configFile) readPlugin(t *tableReader) {
 	readAllowedWord(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
 	readAllowedWord(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
 	t.readOptionalDuration("checkpoint-after", &p.CheckpointAfter)
-	readAllowedWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeDeactivate)
+	readAllowedWord(t, "on-failed-wake", &p.OnFailedWake, FailedWakeColdStart, FailedWakeKeep, FailedWakeDeactivate)
 	t.readBool("warm-start", &p.WarmStart)
 	t.refersTo(ReferenceProgram, "executable", p.Executable)
 	t.refersTo(ReferenceDir, "web-ui", p.WebUI)

@@ -71,7 +71,7 @@ func TestRules(t *testing.T) {
 		{"log format", "[host]\nlog-format = \"xml\"", `x:2: key "log-format" in [host]: "xml" is not "auto", "console", "json" or "journal"`},
 		{"start mode", plugin + `start-mode = "Activated"`, `x:4: key "start-mode" in [[plugin]]: "Activated" is not "deactivated", "activated" or "unavailable": did you mean "activated"?`},
 		{"on call", plugin + `on-call = ""`, `x:4: key "on-call" in [[plugin]]: "" is not "reject" or "wake"`},
-		{"failed wake", plugin + `on-failed-wake = "coldstart"`, `x:4: key "on-failed-wake" in [[plugin]]: "coldstart" is not "cold-start" or "deactivate": did you mean "cold-start"?`},
+		{"failed wake", plugin + `on-failed-wake = "coldstart"`, `x:4: key "on-failed-wake" in [[plugin]]: "coldstart" is not "cold-start", "keep" or "deactivate": did you mean "cold-start"?`},
 		{"sleep", plugin + `sleep = "page-out"`, `x:4: key "sleep" in [[plugin]]: "page-out" is not "auto", "checkpoint" or "pageout": did you mean "pageout"?`},
 		{"checkpoint after", plugin + "sleep = \"pageout\"\ncheckpoint-after = \"1m\"", `x:5: key "checkpoint-after" in [[plugin]] goes with sleep = "auto" only`},
 		{"zero duration", "[hibernate]\ntimeout = \"0s\"", `x:2: key "timeout" in [hibernate]: "0s" must be more than zero`},

@@ -89,7 +89,7 @@ func (c *Catalog) entry(one StoredImage, e Engine) (entry CatalogEntry, there bo
 }
 
 // errQuarantined is why a quarantined image is of no use.
-var errQuarantined = fmt.Errorf("%w: a wake found that it can't be trusted or does not fit", ErrRefused)
+var errQuarantined = fmt.Errorf("%w: a wake found that it can't be trusted", ErrRefused)
 
 // read returns a stored image, and an error that says why no plugin can be restored from it.
 func (c *Catalog) read(one StoredImage) (*Image, error) {

@@ -47,7 +47,7 @@ func TestCatalog(t *testing.T) {
 
 	b.engine.Version = "2"
 	for _, e := range b.catalog(t) {
-		if !errors.Is(e.WhyUnusable, hibernate.ErrRefused) {
+		if !errors.Is(e.WhyUnusable, hibernate.ErrChanged) {
 			t.Errorf("%v is usable with another engine: %v", e, e.WhyUnusable)
 		}
 	}
@@ -60,12 +60,13 @@ func TestCatalog(t *testing.T) {
 func TestCatalogOfWhatIsKept(t *testing.T) {
 	b := newFixture(t)
 	b.mustCheckpoint(t)
-	must(t, b.imageDir.Quarantine())
+	_, err := b.imageDir.Quarantine()
+	must(t, err)
 	entries := b.catalog(t)
 	if len(entries) != 1 || !entries[0].Quarantined || entries[0].WhyUnusable == nil || !entries[0].Until.IsZero() {
 		t.Fatalf("got %+v, want a refused image whose time does not run yet", entries)
 	}
-	_, err := b.store.Sweep(hibernate.Sweeping{
+	_, err = b.store.Sweep(hibernate.Sweeping{
 		KeepFor: week, Now: hibernate.CurrentMoment(),
 		IsKnown: func(string) bool { return true }, IsMissing: func(string) bool { return false },
 	})

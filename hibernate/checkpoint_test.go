@@ -332,13 +332,6 @@ func TestImageIsRefused(t *testing.T) {
 			},
 			"it belongs to Counter",
 		},
-		"another engine's": {
-			func(b *fixture) error {
-				b.engine.Version = "2"
-				return nil
-			},
-			"it was made by fake 1, installed is fake 2",
-		},
 		"more privileges": {
 			func(b *fixture) error {
 				b.engine.MoreRights = true
@@ -359,12 +352,27 @@ func TestImageIsRefused(t *testing.T) {
 			if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), test.want) {
 				t.Fatalf("error %v, want %v with %q", err, hibernate.ErrRefused, test.want)
 			}
-			must(t, b.imageDir.Quarantine())
+			_, err = b.imageDir.Quarantine()
+			must(t, err)
 			if _, err := b.imageDir.Image(); !errors.Is(err, hibernate.ErrNoImage) {
 				t.Errorf("after Refuse: %v, want %v", err, hibernate.ErrNoImage)
 			}
 		})
 	}
+}
+
+// An image that another engine has made is good: the same engine may come back.
+func TestOtherEngineIsALastingCause(t *testing.T) {
+	b := newFixture(t)
+	image := b.mustCheckpoint(t)
+	b.engine.Version = "2"
+	_, err := image.Restore(t.Context(), b.engine, b.optionsWithoutCgroup())
+	if hibernate.ClassifyFailure(err) != hibernate.Lasting || !strings.Contains(err.Error(), "it was made by fake 1, installed is fake 2") {
+		t.Errorf("got %v", err)
+	}
+	b.engine.Version = "1"
+	b.mustWake(t, image)
+	must(t, killAndWait(b.tree.root))
 }
 
 func TestReplayedImageIsRefused(t *testing.T) {
@@ -388,7 +396,8 @@ func TestReplayedImageIsRefused(t *testing.T) {
 	replay()
 	// Without the file that says which generation was used, an old image must not pass for a new one.
 	must(t, os.RemoveAll(at))
-	must(t, b.imageDir.Quarantine())
+	_, err := b.imageDir.Quarantine()
+	must(t, err)
 	b.tree = &tree{root: b.engine.StartProcess(t, "x")}
 	b.mustCheckpoint(t)
 	must(t, os.Remove(filepath.Join(b.dir, "Counter", "generation")))

@@ -2,7 +2,11 @@ package hibernate
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 
 	"dormouse/hibernate/pack"
@@ -56,26 +60,38 @@ func describeCode(pids []int, t pack.Tagger, known []codeFile) ([]codeFile, erro
 	return files, nil
 }
 
-// checkCodeUnchanged returns an ErrRefused if one of the files is missing or its contents
-// changed. It reads only files that seem to be others by their fileid.ID.
+// checkCodeUnchanged returns an ErrChanged if the contents of one of the files changed, or if
+// the file was removed from its directory. A file whose directory is missing or empty may be
+// on a disk that is not mounted yet, and is another error. It reads only files that seem to be
+// others by their fileid.ID.
 func checkCodeUnchanged(files []codeFile, t pack.Tagger) error {
 	for place, was := range files {
 		now, err := statCodeFile(was.Path)
 		if err != nil {
-			return fmt.Errorf("%w: the plugin runs from %s: %w", ErrRefused, was.Path, err)
+			err = fmt.Errorf("the plugin runs from %s: %w", was.Path, err)
+			if errors.Is(err, fs.ErrNotExist) && hasFiles(filepath.Dir(was.Path)) {
+				err = fmt.Errorf("%w: %w", ErrChanged, err)
+			}
+			return err
 		}
 		if now.ID == was.ID {
 			continue
 		}
 		same, err := was.hasSameContents(now, place, t)
 		if err != nil {
-			return fmt.Errorf("%w: cannot read %s: %w", ErrRefused, was.Path, err)
+			return fmt.Errorf("cannot read %s, from which the plugin runs: %w", was.Path, err)
 		}
 		if !same {
-			return fmt.Errorf("%w: %s was replaced or changed since", ErrRefused, was.Path)
+			return fmt.Errorf("%w: %s was replaced or changed since", ErrChanged, was.Path)
 		}
 	}
 	return nil
+}
+
+// hasFiles reports whether there is a directory at path that is not empty.
+func hasFiles(path string) bool {
+	entries, err := os.ReadDir(path)
+	return err == nil && len(entries) > 0
 }
 
 // hasSameContents reports whether the other file has the contents that f had when it was

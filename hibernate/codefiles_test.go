@@ -21,15 +21,16 @@ func TestCheckCode(t *testing.T) {
 		t.Fatal(err)
 	}
 	tests := map[string]struct {
-		change  func(path string) error
-		refused bool
+		change func(path string) error
+		class  FailureClass // empty if the file passes
 	}{
 		"the same":         {change: func(string) error { return nil }},
 		"touched":          {change: func(path string) error { return os.WriteFile(path, []byte("code"), 0o700) }},
 		"an equal copy":    {change: func(path string) error { return replaceFile(path, "code") }},
-		"one byte changed": {change: func(path string) error { return os.WriteFile(path, []byte("c0de"), 0o700) }, refused: true},
-		"another build":    {change: func(path string) error { return replaceFile(path, "other code") }, refused: true},
-		"gone":             {change: os.Remove, refused: true},
+		"one byte changed": {change: func(path string) error { return os.WriteFile(path, []byte("c0de"), 0o700) }, class: Lasting},
+		"another build":    {change: func(path string) error { return replaceFile(path, "other code") }, class: Lasting},
+		"gone":             {change: removeAmongOthers, class: Lasting},
+		"not mounted":      {change: os.Remove, class: Passing},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -48,8 +49,8 @@ func TestCheckCode(t *testing.T) {
 				t.Fatal(err)
 			}
 			err = checkCodeUnchanged([]codeFile{m}, tagger)
-			if errors.Is(err, ErrRefused) != test.refused {
-				t.Errorf("error %v, want refused %v", err, test.refused)
+			if (err != nil) != (test.class != "") || err != nil && ClassifyFailure(err) != test.class {
+				t.Errorf("error %v, want one of class %q", err, test.class)
 			}
 		})
 	}
@@ -118,6 +119,11 @@ func TestDescribeCode(t *testing.T) {
 	if later := stopped["loaded later"]; later.Tag == nil {
 		t.Errorf("it is %+v", later)
 	}
+}
+
+// removeAmongOthers removes a file from a directory that has another one.
+func removeAmongOthers(path string) error {
+	return errors.Join(os.WriteFile(path+".other", nil, 0o600), os.Remove(path))
 }
 
 func replaceFile(path, text string) error {

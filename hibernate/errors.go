@@ -14,8 +14,15 @@ var (
 	// ErrNoImage means that the instance has no image of that kind.
 	ErrNoImage = errors.New("there is no image")
 	// ErrRefused means that an image is not, or no longer, what this host wrote for
-	// this instance, or does not fit this host. It must not be restored.
+	// this instance. It must not be restored.
 	ErrRefused = errors.New("the image is refused")
+	// ErrChanged means that this host is not what it was when it made the image: its
+	// kernel, the engine, the executable or a library is another one. The image itself
+	// is good.
+	ErrChanged = errors.New("the image does not fit this host any more")
+	// ErrUsedUp means that a wake has used the image, but the plugin did not become
+	// ready. Nothing of the plugin is left.
+	ErrUsedUp = errors.New("the image is used up")
 	// ErrSpent is an ErrRefused: the image is the one that was woken last, and its host
 	// ended before it had deleted the image.
 	ErrSpent = fmt.Errorf("%w: it has been used", ErrRefused)

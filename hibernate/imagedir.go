@@ -18,6 +18,7 @@ import (
 //
 //	Discard               it was used: delete it
 //	InvalidateAndDelete   it was not used: make it and all copies of it unusable for ever, delete it
+//	PutAside              it does not fit this host any more: keep it, so that it can be put back
 //	Quarantine            it is distrusted: make it unusable for ever, keep it for inspection
 //	RemoveAll             its instance is gone for good: delete all that is kept of the instance
 //	evict                 another image needs its space: a Store removes it, see Limits
@@ -190,21 +191,40 @@ func (i *Image) InvalidateAndDelete() error {
 	return errors.Join(i.dir.invalidateUpTo(i.manifest.Generation), i.Discard())
 }
 
+// KeepFor is how long an image is kept that no instance can wake: the operator may want to
+// put it back, to find out what happened to it, or may have left the instance out of the
+// configuration by mistake.
+const KeepFor = 7 * 24 * time.Hour
+
+// Kept says in which directory an image is kept, and until when.
+type Kept struct {
+	Path  string
+	Until time.Time
+}
+
 // Quarantine makes the image (not the golden image) unusable for ever and keeps it for
 // inspection. It deletes an image that is in quarantine already. After an error in one step
 // the next steps are still tried, so that the image does not stay usable.
-func (d *ImageDir) Quarantine() error {
+func (d *ImageDir) Quarantine() (Kept, error) { return d.keepUnderName(quarantineName) }
+
+// PutAside takes the image (not the golden image), which is good but does not fit this host
+// any more, out of use and keeps it. It deletes an image that was put aside before.
+func (d *ImageDir) PutAside() (Kept, error) { return d.keepUnderName(asideName) }
+
+// keepUnderName makes the image unusable and gives its directory that name. An image of that
+// name is deleted.
+func (d *ImageDir) keepUnderName(name string) (Kept, error) {
 	var errs []error
 	if used, err := d.highestUsedGeneration(); err == nil {
 		errs = append(errs, d.invalidateUpTo(used+1))
 	}
-	if _, err := os.Lstat(d.path(quarantineName)); err == nil {
-		errs = append(errs, d.store.deleteInBackground(d.path(quarantineName)))
+	if _, err := os.Lstat(d.path(name)); err == nil {
+		errs = append(errs, d.store.deleteInBackground(d.path(name)))
 	}
-	if err := os.Rename(d.path(imageName), d.path(quarantineName)); !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Rename(d.path(imageName), d.path(name)); !errors.Is(err, fs.ErrNotExist) {
 		errs = append(errs, err)
 	}
-	return errors.Join(errs...)
+	return Kept{d.path(name), time.Now().Add(KeepFor)}, errors.Join(errs...)
 }
 
 // ImagePaths returns the directories of all images that are kept of the instance.

@@ -58,7 +58,7 @@ func (i *Image) openMemory() (*imageMemory, error) {
 }
 
 // openImageMemory returns the memory of an image. It calls open for each page file, in the
-// order of the manifest; the error wraps ErrRefused if one can't be opened.
+// order of the manifest; the error wraps ErrRefused if one is missing.
 func openImageMemory(from memoryHandover, open func(name string) (*os.File, error)) (*imageMemory, error) {
 	codec, err := pack.NewCodec(from.Packing, from.ID, from.Key, from.PackingKey)
 	if err != nil {
@@ -72,7 +72,7 @@ func openImageMemory(from memoryHandover, open func(name string) (*os.File, erro
 		}
 		opened, err := open(f.Name)
 		if err != nil {
-			return nil, errors.Join(fmt.Errorf("%w: %w", ErrRefused, err), m.Close())
+			return nil, errors.Join(missingAsRefused(err), m.Close())
 		}
 		m.files[f.Name] = pageFile{opened, uint32(number), f, make([]atomic.Bool, f.Tag.ChunkCount())}
 	}

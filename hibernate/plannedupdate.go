@@ -67,16 +67,16 @@ func withoutSymlinks(path string) string {
 	return path
 }
 
-// CheckFitsAfter returns an ErrRefused if the image will not fit the machine after the
+// CheckFitsAfter returns an ErrChanged if the image will not fit the machine after the
 // update: its engine or kernel is another one then, or a file that its tree runs from is
 // replaced. A new file with the same contents is no change.
 func (i *Image) CheckFitsAfter(u *PlannedUpdate) error {
 	m := &i.manifest
 	if u.Engine != "" && m.Engine != u.Engine {
-		return fmt.Errorf("%w: it was made by %s, which is to be replaced by %s", ErrRefused, m.Engine, u.Engine)
+		return fmt.Errorf("%w: it was made by %s, which is to be replaced by %s", ErrChanged, m.Engine, u.Engine)
 	}
 	if u.Kernel != "" && m.Kernel != u.Kernel {
-		return fmt.Errorf("%w: it was made under kernel %s, and %s is to run", ErrRefused, m.Kernel, u.Kernel)
+		return fmt.Errorf("%w: it was made under kernel %s, and %s is to run", ErrChanged, m.Kernel, u.Kernel)
 	}
 	t, err := i.newTagger()
 	if err != nil {
@@ -90,7 +90,7 @@ func (i *Image) CheckFitsAfter(u *PlannedUpdate) error {
 		if same, err := was.isSameAs(newPath, place, t); err != nil {
 			return fmt.Errorf("cannot read what is to replace %s: %w", was.Path, err)
 		} else if !same {
-			return fmt.Errorf("%w: %s is to be replaced, which the plugin runs from", ErrRefused, was.Path)
+			return fmt.Errorf("%w: %s is to be replaced, which the plugin runs from", ErrChanged, was.Path)
 		}
 	}
 	return nil

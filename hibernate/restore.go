@@ -26,6 +26,9 @@ type WakeOptions struct {
 	// Cleanup is called after each attempt that failed, and must end every process
 	// in the cgroup.
 	Cleanup func() error
+	// BeforeUse, if not nil, is called with the root of the restored tree while the tree is
+	// stopped and the image not yet used. Its error ends the attempt, and the image stays.
+	BeforeUse func(root *os.Process) error
 	// LoaderDir is where a later host finds the loading, as in RestoreOrder.
 	LoaderDir string
 }
@@ -34,7 +37,7 @@ type WakeOptions struct {
 // that only a golden image can be restored again. The returned root is a child of this
 // process. No process of the tree runs before every byte of the image was verified and every
 // thread was found to have the rights that it had. After an error no process of the tree
-// runs; after an ErrRefused no further attempt can succeed.
+// runs; ClassifyFailure says whether a further attempt can succeed.
 func (i *Image) Restore(ctx context.Context, e Engine, w WakeOptions) (root *os.Process, err error) {
 	r := &restoration{image: i, engine: e, wake: w}
 	restore := r.restoreEagerly
@@ -216,7 +219,7 @@ func (r *restoration) restoreWithRetries(ctx context.Context, order RestoreOrder
 			order.Prestarted = nil
 		}
 		errs = append(errs, err, r.wake.Cleanup())
-		if ctx.Err() != nil || errors.Is(err, ErrRefused) {
+		if ctx.Err() != nil || ClassifyFailure(err) != Passing {
 			break
 		}
 	}
@@ -295,6 +298,11 @@ func (r *restoration) verifyMarkUsedAndLetRun() error {
 	}
 	if err := procfs.ZeroMemory(pids, m.Droppable); err != nil {
 		return err
+	}
+	if r.wake.BeforeUse != nil {
+		if err := r.wake.BeforeUse(r.root); err != nil {
+			return err
+		}
 	}
 	if err := r.image.dir.commitNextGenerationFile(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)

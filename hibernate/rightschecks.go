@@ -31,8 +31,12 @@ func (m *manifest) checkRightsInImage(e Engine, dir string) error {
 }
 
 // checkRestoredRights returns an ErrRefused if a restored thread has other rights than the
-// dumped one, or if threads are missing or too many. Both lists have the same order.
+// dumped one, or if there are too many threads. If threads are missing, which the kernel may
+// have killed meanwhile, it returns another error. Both lists have the same order.
 func checkRestoredRights(dumped, restored []procfs.ThreadIdentity) error {
+	if len(restored) < len(dumped) {
+		return fmt.Errorf("only %d threads were restored, %d were dumped", len(restored), len(dumped))
+	}
 	if len(dumped) != len(restored) {
 		return fmt.Errorf("%w: %d threads were restored, %d were dumped", ErrRefused, len(restored), len(dumped))
 	}

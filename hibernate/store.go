@@ -26,7 +26,8 @@ import (
 //	<callsign>/golden/           the golden image, with a manifest too
 //	<callsign>/draft-*/          an image that is being written
 //	<callsign>/trash-*/          an image that is being deleted
-//	<callsign>/refused/          the quarantine: the last image that could not be woken
+//	<callsign>/refused/          the quarantine: the last image that could not be trusted
+//	<callsign>/aside/            the last image that did not fit this host any more
 //	<callsign>/image.unusable    since when no instance can wake image; refused and golden
 //	                             have such notes, too
 const (
@@ -39,6 +40,7 @@ const (
 	draftPrefix    = "draft-"
 	trashPrefix    = "trash-"
 	quarantineName = "refused"
+	asideName      = "aside"
 	unusableSuffix = ".unusable"
 )
 

@@ -139,7 +139,7 @@ func (s *Store) invalidateAndDelete(stored StoredImage) error {
 		return dir.DiscardGolden()
 	}
 	if !stored.Quarantined {
-		if err := dir.Quarantine(); err != nil {
+		if _, err := dir.Quarantine(); err != nil {
 			return err
 		}
 	}

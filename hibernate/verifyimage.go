@@ -2,7 +2,9 @@ package hibernate
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 
@@ -22,7 +24,7 @@ func (i *Image) newTagger() (pack.Tagger, error) {
 	return pack.NewTagger(i.dir.store.key, i.manifest.ID)
 }
 
-// CheckFitsHost returns an ErrKey if the host lacks the image's key, and an ErrRefused
+// CheckFitsHost returns an ErrKey if the host lacks the image's key, and an ErrChanged
 // unless the engine, the kernel and the code are those that the image was made with.
 func (i *Image) CheckFitsHost(e Engine) error {
 	if err := i.CheckHostHasKey(); err != nil {
@@ -30,10 +32,10 @@ func (i *Image) CheckFitsHost(e Engine) error {
 	}
 	m := &i.manifest
 	if now := e.Name(); m.Engine != now {
-		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrRefused, m.Engine, now)
+		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrChanged, m.Engine, now)
 	}
 	if now := kernelRelease(); m.Kernel != now {
-		return fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrRefused, m.Kernel, now)
+		return fmt.Errorf("%w: it was made under kernel %s, running is %s", ErrChanged, m.Kernel, now)
 	}
 	t, err := i.newTagger()
 	if err != nil {
@@ -55,19 +57,29 @@ func (i *Image) verifyAllButMemory(e Engine) error {
 	return i.verifyFiles(func(name string) bool { return !isPageFile(name) })
 }
 
+// missingAsRefused makes the error of a file that does not exist, or is not a regular file,
+// an ErrRefused too: a file of the image is missing. It returns other errors as they are, since
+// they say nothing about the image: the host may lack descriptors, or the disk may not answer.
+func missingAsRefused(err error) error {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, regularfile.ErrNotRegular) {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	return err
+}
+
 // checkFileNamesAndSizes returns an ErrRefused if a file is missing, has another size or does
 // not belong to the image. An engine would wait for ever for the rest of a shortened page
 // file.
 func (i *Image) checkFileNamesAndSizes() error {
 	entries, err := os.ReadDir(i.path())
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return missingAsRefused(err)
 	}
 	sizes := make(map[string]int64)
 	for _, entry := range entries {
 		info, err := entry.Info()
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrRefused, err)
+			return missingAsRefused(err)
 		}
 		if !info.Mode().IsRegular() {
 			return fmt.Errorf("%w: %s is not a regular file", ErrRefused, entry.Name())
@@ -114,12 +126,12 @@ func (i *Image) verifyFiles(isWanted func(name string) bool) error {
 func (i *Image) verifyFile(t pack.Tagger, number uint32, want pack.File) error {
 	f, err := regularfile.Open(i.path(want.Name))
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrRefused, err)
+		return missingAsRefused(err)
 	}
 	defer f.Close()
 	got, err := t.TagFile(f, number, want.Size)
 	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrRefused, want.Name, err)
+		return fmt.Errorf("%s: %w", want.Name, damagedAsRefused(err))
 	}
 	if !bytes.Equal(got, want.Tag) {
 		return fmt.Errorf("%w: %s is damaged", ErrRefused, want.Name)

@@ -308,7 +308,10 @@ func TestShutdownIsTheLastOperation(t *testing.T) {
 			if took, want := time.Since(begun), time.Duration(r.Config().StartTimeout); took != want {
 				r.Errorf("it took %s, want the start timeout, %s", took, want)
 			}
-			r.expectActions(shelltest.Wake, shelltest.Stop)
+			r.expectActions(shelltest.Wake)
+			if r.State() != shell.Hibernated {
+				r.Errorf("it is %s", r.State())
+			}
 		})
 	})
 }

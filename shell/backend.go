@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"dormouse/hibernate"
 	"dormouse/statecontrol"
 )
 
@@ -72,12 +73,14 @@ type Process interface {
 	// plugin sleeps in place as before, unless the error wraps ErrExited, or ErrAwake
 	// when the plugin could not be put back to sleep.
 	MoveToDisk(ctx context.Context) error
-	// PrepareWake returns an error if the plugin can't be woken for now, such as while
-	// the key of an encrypted image is missing; the plugin then sleeps on.
-	PrepareWake(ctx context.Context) error
-	// Wake brings the plugin back from its sleep. After an error the plugin neither
-	// runs nor sleeps.
+	// Wake brings the plugin back from its sleep. After an error the plugin sleeps as
+	// before and its image is untouched, unless the error wraps ErrExited or
+	// hibernate.ErrUsedUp: then only what Stop clears away is left.
 	Wake(ctx context.Context) (Information, error)
+	// PutImageAside takes the image, whose wake failed for a cause of that class, out of
+	// use: a Lasting one can be put back, an Untrusted one never. It returns where the
+	// image lies, nothing if there is none. The plugin then sleeps no more.
+	PutImageAside(class hibernate.FailureClass) (KeptImage, error)
 	// EndWithoutWake makes the plugin's image unusable, or kills the plugin that sleeps
 	// in place. The instance is then as after Stop.
 	EndWithoutWake(ctx context.Context) error
@@ -130,6 +133,9 @@ type Sink interface {
 	Exited(err error)
 	// Notify passes an event of the plugin on to the subscribers.
 	Notify(n Notification)
+	// Lost reports that the backend, while it was made, found the image useless. Callsign
+	// and At are filled in.
+	Lost(l Loss)
 	// ControlChanged reports that the plugin has suspended or resumed.
 	ControlChanged(s statecontrol.State)
 }
@@ -286,6 +292,9 @@ func (k sink) Exited(err error) {
 
 // Notify sends the plugin's event to the subscribers of the instance.
 func (k sink) Notify(n Notification) { k.s.Notify(n) }
+
+// Lost reports the loss to Options.Lost.
+func (k sink) Lost(l Loss) { k.s.reportLoss(nil, l) }
 
 // ControlChanged records the change in the status, see Shell.recordAndReportControl.
 func (k sink) ControlChanged(to statecontrol.State) { k.s.recordAndReportControl(to) }

@@ -239,14 +239,14 @@ func TestHeldCallsWhenTheWakeFails(t *testing.T) {
 		want    error
 		actions []string
 	}{
-		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState}},
-		{"cold start fails too", configs.FailedWakeColdStart, shell.ErrInstantiation, shell.ErrInstantiation, []string{shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Stop}},
-		{"deactivate", configs.FailedWakeDeactivate, nil, errBroken, []string{shelltest.Wake, shelltest.Stop}},
+		{"cold start", configs.FailedWakeColdStart, nil, nil, []string{shelltest.Wake, putAside, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState}},
+		{"cold start fails too", configs.FailedWakeColdStart, shell.ErrInstantiation, shell.ErrInstantiation, []string{shelltest.Wake, putAside, shelltest.Stop, shelltest.Launch, shelltest.Stop}},
+		{"deactivate", configs.FailedWakeDeactivate, nil, errBroken, []string{shelltest.Wake, putAside, shelltest.Stop}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			config := func(c *configs.Plugin) { c.OnCall, c.OnFailedWake = configs.OnCallWake, test.policy }
 			run(t, setup{hibernated: true, config: config}, func(r *rig) {
-				r.fake.Fail(shelltest.Wake, errBroken)
+				r.fake.Fail(shelltest.Wake, errLasting)
 				r.fake.Fail(shelltest.Launch, test.launch)
 				held := r.fake.Hold(shelltest.Wake)
 				results := make(chan error, calls)

@@ -94,7 +94,7 @@ func TestDestroy(t *testing.T) {
 }
 
 func TestDestroyHibernated(t *testing.T) {
-	for _, failure := range []error{nil, errBroken} {
+	for _, failure := range []error{nil, errLasting} {
 		run(t, setup{hibernated: true}, func(r *rig) {
 			r.fake.Fail(shelltest.Wake, failure)
 			r.must(r.Destroy(r.Context(), shell.Requested))

@@ -45,16 +45,23 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 	})
 }
 
+// endWithoutWake gives up what a hibernated plugin sleeps in, because of why, and reports the
+// loss. The caller has the turn.
+func (s *Shell) endWithoutWake(ctx context.Context, why cause) error {
+	return s.takeStepWithCause(ctx, Evict, why, func(ctx context.Context) error {
+		asleep := s.process.Sleep()
+		err := s.process.EndWithoutWake(ctx)
+		s.reportLoss(asleep, Loss{Cause: errors.Join(why.err, err)})
+		return err
+	})
+}
+
 // EvictImage gives up the image of a hibernated plugin to make room: the plugin is lost as
 // after a crash, and is not told. The instance is deactivated, with why as the error in its
 // status. EvictImage returns ErrIllegalState unless the instance is hibernated.
 func (s *Shell) EvictImage(ctx context.Context, why error) error {
 	return s.runInLane(ctx, Evict, s.endTimeLimitAlone(), func(ctx context.Context) error {
-		return s.takeStepWithCause(ctx, Evict, cause{Automatic, why}, func(ctx context.Context) error {
-			err := s.process.EndWithoutWake(ctx)
-			s.log.Warn().Err(errors.Join(why, err)).Msg("dropped the image of the hibernated plugin, which is lost")
-			return err
-		})
+		return s.endWithoutWake(ctx, cause{Automatic, why})
 	})
 }
 
@@ -101,29 +108,4 @@ func (s *Shell) drainAndHibernate(ctx context.Context) error {
 		s.inFlight.readmitStreams()
 	}
 	return err
-}
-
-// wakeOrStopPlugin is the work of a wake: it brings the plugin back and lets calls in
-// again. After an error the plugin neither runs nor sleeps.
-func (s *Shell) wakeOrStopPlugin(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
-	defer cancel()
-	info, err := s.process.Wake(limited)
-	if err != nil {
-		return fmt.Errorf("cannot wake: %w", errors.Join(err, s.backend.Stop(ctx)))
-	}
-	s.setInformation(info)
-	s.inFlight.renewContexts()
-	return nil
-}
-
-// wakeToEndIfHibernated wakes a hibernated plugin so that it can end in order, and does
-// nothing in other states. A failed wake is logged: it has ended the plugin already.
-func (s *Shell) wakeToEndIfHibernated(ctx context.Context, why Reason) {
-	if s.State() != Hibernated {
-		return
-	}
-	if err := s.takeStep(ctx, Wake, why, s.wakeOrStopPlugin); err != nil {
-		s.log.Warn().Err(err).Msg("could not wake the plugin to deactivate it")
-	}
 }

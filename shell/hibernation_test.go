@@ -8,12 +8,16 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
 func deactivateOnFailedWake(c *configs.Plugin) { c.OnFailedWake = configs.FailedWakeDeactivate }
+
+// putAside is the action that keeps an image after a wake with errLasting.
+const putAside = shelltest.PutAside + " " + string(hibernate.Lasting)
 
 func TestHibernateAndWake(t *testing.T) {
 	run(t, setup{}, func(r *rig) {
@@ -153,7 +157,7 @@ func TestPluginDiesOfHibernation(t *testing.T) {
 func TestWakeFails(t *testing.T) {
 	t.Run("deactivate", func(t *testing.T) {
 		run(t, setup{hibernated: true, config: deactivateOnFailedWake}, func(r *rig) {
-			r.fake.Fail(shelltest.Wake, errBroken)
+			r.fake.Fail(shelltest.Wake, errLasting)
 			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, errBroken) {
 				r.Errorf("got error %v", err)
 			}
@@ -161,7 +165,7 @@ func TestWakeFails(t *testing.T) {
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 			)
-			r.expectActions(shelltest.Wake, shelltest.Stop)
+			r.expectActions(shelltest.Wake, putAside, shelltest.Stop)
 			if st := r.Status(); !errors.Is(st.Err, errBroken) {
 				r.Errorf("got error %v", st.Err)
 			}
@@ -169,7 +173,7 @@ func TestWakeFails(t *testing.T) {
 	})
 	t.Run("cold start", func(t *testing.T) {
 		run(t, setup{hibernated: true}, func(r *rig) {
-			r.fake.Fail(shelltest.Wake, errBroken)
+			r.fake.Fail(shelltest.Wake, errLasting)
 			r.must(r.Activate(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
@@ -178,7 +182,7 @@ func TestWakeFails(t *testing.T) {
 				"suspend: activation is suspended, automatic",
 				"activate: activation > activated, automatic",
 			)
-			r.expectActions(shelltest.Wake, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
+			r.expectActions(shelltest.Wake, putAside, shelltest.Stop, shelltest.Launch, shelltest.Initialize, shelltest.AskState)
 			if st := r.Status(); st.Err != nil {
 				r.Errorf("got error %v", st.Err)
 			}
@@ -186,7 +190,7 @@ func TestWakeFails(t *testing.T) {
 	})
 	t.Run("cold start fails too", func(t *testing.T) {
 		run(t, setup{hibernated: true}, func(r *rig) {
-			r.fake.Fail(shelltest.Wake, errBroken)
+			r.fake.Fail(shelltest.Wake, errLasting)
 			r.fake.Fail(shelltest.Launch, errBroken)
 			if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrInstantiation) {
 				r.Errorf("got error %v, want ErrInstantiation", err)
@@ -201,7 +205,7 @@ func TestWakeFails(t *testing.T) {
 			r.fake.Hold(shelltest.Wake)
 			begun := time.Now()
 			err := r.Activate(r.Context(), shell.Requested)
-			if took := time.Since(begun); took != hibernateTimeout || !errors.Is(err, shell.ErrTimedOut) || r.State() != shell.Deactivated {
+			if took := time.Since(begun); took != hibernateTimeout || !errors.Is(err, shell.ErrTimedOut) || r.State() != shell.Hibernated {
 				r.Errorf("%s after %s: %v", r.State(), took, err)
 			}
 		})
@@ -223,13 +227,13 @@ func TestDeactivateHibernated(t *testing.T) {
 	})
 	t.Run("cannot wake", func(t *testing.T) {
 		run(t, setup{hibernated: true}, func(r *rig) {
-			r.fake.Fail(shelltest.Wake, errBroken)
+			r.fake.Fail(shelltest.Wake, errLasting)
 			r.must(r.Deactivate(r.Context(), shell.Requested))
 			r.expect(
 				"wake: hibernated > waking, requested",
 				"wake: waking > deactivated, failure: cannot wake: broken",
 			)
-			r.expectActions(shelltest.Wake, shelltest.Stop)
+			r.expectActions(shelltest.Wake, putAside, shelltest.Stop)
 		})
 	})
 	t.Run("sleeps on when the host ends", func(t *testing.T) {

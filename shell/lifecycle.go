@@ -1,6 +1,9 @@
 package shell
 
-import "dormouse/statecontrol"
+import (
+	"dormouse/hibernate"
+	"dormouse/statecontrol"
+)
 
 // State is the lifecycle state of an instance. The texts are Thunder's, in lower case.
 type State string
@@ -110,6 +113,9 @@ type Row struct {
 	During State
 	// Then is the state after work that succeeded, Else the state after work that failed.
 	Then, Else State
+	// ElseFor has the states after work that failed for a cause of another class than
+	// Passing; Else stands for the classes that are not in it. Only Wake has such ends.
+	ElseFor map[hibernate.FailureClass]State
 	// NeedsControl is the state of the plugin's state control that the event requires;
 	// empty for any.
 	NeedsControl statecontrol.State
@@ -130,7 +136,10 @@ var Lifecycle = []Row{
 	{Event: Suspend, From: Activated, Then: Activated, Else: Activated},
 	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, NeedsControl: statecontrol.Suspended},
-	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Deactivated},
+	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Hibernated, ElseFor: map[hibernate.FailureClass]State{
+		hibernate.Lasting:   Deactivated, // unless on-failed-wake keeps the image: then as Passing
+		hibernate.Untrusted: Deactivated,
+	}},
 	{Event: MoveToDisk, From: Hibernated, Then: Hibernated, Else: Hibernated},
 	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
@@ -140,6 +149,17 @@ var Lifecycle = []Row{
 	{Event: Destroy, From: Deactivated, Then: Destroyed, Else: Destroyed},
 	{Event: Destroy, From: Precondition, Then: Destroyed, Else: Destroyed},
 	{Event: Destroy, From: Unavailable, Then: Destroyed, Else: Destroyed},
+}
+
+// stateAfter returns the state after work that ended with err, which may be nil.
+func (r Row) stateAfter(err error) State {
+	if err == nil {
+		return r.Then
+	}
+	if state, ok := r.ElseFor[classifyFailedWake(err)]; ok {
+		return state
+	}
+	return r.Else
 }
 
 // findRow returns the row of the lifecycle table for event e in state from.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -22,6 +24,11 @@ var (
 	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.MoveToDisk, shell.Evict, shell.Exit, shell.Destroy}
 )
 
+// states returns the states that the row names.
+func states(row shell.Row) []shell.State {
+	return append([]shell.State{row.From, row.During, row.Then, row.Else}, slices.Collect(maps.Values(row.ElseFor))...)
+}
+
 // putInState puts a shell into a state that no test could reach and hold otherwise.
 func (r *rig) putInState(state shell.State, control statecontrol.State) {
 	r.SetState(state, control)
@@ -30,7 +37,7 @@ func (r *rig) putInState(state shell.State, control statecontrol.State) {
 
 func TestLifecycleHasNoOtherStates(t *testing.T) {
 	for _, row := range shell.Lifecycle {
-		for _, state := range []shell.State{row.From, row.During, row.Then, row.Else} {
+		for _, state := range states(row) {
 			if state != "" && !slices.Contains(allStates, state) {
 				t.Errorf("the tests don't know the state %s", state)
 			}
@@ -43,10 +50,10 @@ func TestLifecycleHasNoOtherStates(t *testing.T) {
 
 func TestLifecycleListedRows(t *testing.T) {
 	for _, row := range shell.Lifecycle {
-		for _, failure := range []error{nil, errBroken} {
+		for _, failure := range []error{nil, errBroken, errLasting, errUntrusted} {
 			name := string(row.Event) + " when " + string(row.From)
 			if failure != nil {
-				name += " fails"
+				name += " fails, " + string(hibernate.ClassifyFailure(failure))
 			}
 			t.Run(name, func(t *testing.T) {
 				r := newRig(t, setup{})
@@ -66,6 +73,9 @@ func TestLifecycleListedRows(t *testing.T) {
 				}
 				if failure != nil {
 					want = row.Else
+				}
+				if end, ok := row.ElseFor[hibernate.ClassifyFailure(failure)]; failure != nil && ok {
+					want = end
 				}
 				if during != wantDuring {
 					t.Errorf("it was %s during the work, want %s", during, wantDuring)
@@ -302,14 +312,21 @@ func lifecycleDiagram() string {
 			continue
 		}
 		arrow(row.During, row.Then, "done")
-		arrow(row.During, row.Else, "failed")
+		if row.ElseFor == nil {
+			arrow(row.During, row.Else, "failed")
+			continue
+		}
+		arrow(row.During, row.Else, "failed, "+string(hibernate.Passing))
+		for _, class := range slices.Sorted(maps.Keys(row.ElseFor)) {
+			arrow(row.During, row.ElseFor[class], "failed, "+string(class))
+		}
 	}
 	return b.String()
 }
 
 func TestEachStateHasTraits(t *testing.T) {
 	for _, row := range shell.Lifecycle {
-		for _, state := range []shell.State{row.From, row.During, row.Then, row.Else} {
+		for _, state := range states(row) {
 			if !state.HasTraits() && state != "" && state != shell.Destroyed {
 				t.Errorf("%s has no traits", state)
 			}

@@ -47,7 +47,7 @@ func TestRandomEvents(t *testing.T) {
 			dice := rand.New(rand.NewPCG(seed, 0))
 			config := func(c *configs.Plugin) {
 				c.OnCall = pick(dice, configs.OnCallReject, configs.OnCallWake)
-				c.OnFailedWake = pick(dice, configs.FailedWakeColdStart, configs.FailedWakeDeactivate)
+				c.OnFailedWake = pick(dice, configs.FailedWakeColdStart, configs.FailedWakeKeep, configs.FailedWakeDeactivate)
 				c.StartMode = pick(dice, configs.StartDeactivated, configs.StartActivated, configs.StartUnavailable)
 			}
 			run(t, setup{config: config, noControl: dice.IntN(8) == 0, hibernated: dice.IntN(4) == 0, probe: dice.IntN(2) == 0}, func(r *rig) {

@@ -182,7 +182,7 @@ func TestConditionsLostWhileAsleep(t *testing.T) {
 // TestColdStartWaits has a wake fail, and what an activation needs missing.
 func TestColdStartWaits(t *testing.T) {
 	run(t, setup{hibernated: true}, func(r *rig) {
-		r.fake.Fail(shelltest.Wake, errBroken)
+		r.fake.Fail(shelltest.Wake, errLasting)
 		r.requirements.set(errAbsent, nil)
 		if err := r.Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrPending) {
 			r.Errorf("got error %v", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -16,12 +17,26 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/shell/shelltest"
 	"dormouse/statecontrol"
 )
 
 var errBroken = errors.New("broken")
+
+// errLasting is an errBroken that is a lasting cause of a failed wake, errUntrusted one of an
+// image that can't be trusted.
+var (
+	errLasting   = classedError{hibernate.ErrChanged}
+	errUntrusted = classedError{hibernate.ErrRefused}
+)
+
+// classedError reads and acts like errBroken, and has the class of another error.
+type classedError struct{ class error }
+
+func (classedError) Error() string     { return errBroken.Error() }
+func (e classedError) Unwrap() []error { return []error{errBroken, e.class} }
 
 // hibernateTimeout is the host's limit in all tests here.
 const hibernateTimeout = time.Minute
@@ -35,6 +50,7 @@ type rig struct {
 	seen         *recorder
 
 	dismissals atomic.Int64
+	losses     []shell.Loss
 }
 
 // setup is how a test wants its instance.
@@ -92,6 +108,7 @@ func newRig(t *testing.T, s setup) *rig {
 		Requirements:     requirements,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.postMortem,
+		Lost:             func(l shell.Loss) { r.losses = append(r.losses, l) },
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			r.fake.Attach(config, sink)
 			if s.builtIn {
@@ -303,7 +320,8 @@ func listed(t shell.Transition) bool {
 		}
 		return t.From == row.From && t.To == row.During && t.Err == nil ||
 			t.From == row.During && t.To == row.Then && (t.Err == nil || row.Else == row.Then) ||
-			t.From == row.During && t.To == row.Else && t.Err != nil
+			t.From == row.During && t.To == row.Else && t.Err != nil ||
+			t.From == row.During && slices.Contains(slices.Collect(maps.Values(row.ElseFor)), t.To) && t.Err != nil
 	})
 }
 

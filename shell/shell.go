@@ -36,6 +36,7 @@ type Shell struct {
 	unstartable        error // why the instance is never activated, nil for no cause
 	onDismissed        func()
 	onPostMortem       func(why Reason, err error, evidence func() Evidence)
+	onLost             func(Loss)
 
 	shutdown      context.Context // ends when the host begins to shut down
 	beginShutdown context.CancelFunc
@@ -91,6 +92,10 @@ type Options struct {
 	// PostMortem, if not nil, is called before the process of a plugin is cleared away.
 	// evidence collects what the backend can find out about the end.
 	PostMortem func(why Reason, err error, evidence func() Evidence)
+	// Lost, if not nil, is called when the state of a hibernated plugin is given up: after a
+	// wake that failed for a lasting cause or of an image that can't be trusted, or to make
+	// room. It must not block. New calls it for an image that was found to be useless.
+	Lost func(Loss)
 	// Backend makes the instance's backend, which reports to sink. config returns the
 	// configuration as it is at the time of the call.
 	Backend func(config func() configs.Plugin, sink Sink) Backend
@@ -109,6 +114,7 @@ func New(o Options) *Shell {
 		unstartable:        o.Unstartable,
 		onDismissed:        o.Dismissed,
 		onPostMortem:       o.PostMortem,
+		onLost:             o.Lost,
 		lane:               newLane(o.Config.Callsign),
 		state:              Deactivated,
 		reason:             Startup,
@@ -166,8 +172,9 @@ func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 
 // Activate starts the plugin, or wakes it if it is hibernated. It does nothing if the
 // plugin is active. If a requirement is not met, the instance waits in Precondition and
-// starts when all are met; the error then wraps ErrPending. If a wake fails and the
-// configuration says so, the plugin is started cold.
+// starts when all are met; the error then wraps ErrPending. If a wake can't be now, the error
+// is an *AsleepError; if it can't ever be and the configuration says so, the plugin is started
+// cold.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Activate, s.activationTimeLimit(), func(ctx context.Context) error {
 		return s.activateHoldingTurn(ctx, why)
@@ -175,7 +182,8 @@ func (s *Shell) Activate(ctx context.Context, why Reason) error {
 }
 
 // Deactivate ends the plugin, after the instances that depend on it. A hibernated plugin is
-// woken first, so that it can store its state. An instance that is unavailable or waits for
+// woken first, so that it can store its state; if that can't be now, the error is an
+// *AsleepError and the plugin sleeps on. An instance that is unavailable or waits for
 // its requirements becomes deactivated. For a deactivated one Deactivate only calls
 // Options.Dismissed, and its start is no longer expected.
 //
@@ -246,11 +254,16 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 }
 
 // Destroy ends the instance for good and removes its golden image. A plugin that runs is
-// deactivated first; a hibernated plugin is woken and then deactivated. A destroyed shell
+// deactivated first; a hibernated plugin is woken and then deactivated, or sleeps on as with
+// Deactivate. A destroyed shell
 // refuses every operation; the host must still call Close.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Destroy, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		s.wakeToEndIfHibernated(ctx, why)
+		if s.State() == Hibernated {
+			if err := s.wakeToEnd(ctx, why); err != nil {
+				return fmt.Errorf("cannot destroy: %w", err)
+			}
+		}
 		err := s.endWithDependants(ctx, Destroy, why)
 		if s.wantsWarmStart() && s.State() == Destroyed {
 			s.process.InvalidateGolden(errDestroyed)
@@ -268,16 +281,13 @@ func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 	case Activated:
 		return nil
 	case Hibernated:
-		if err := s.process.PrepareWake(ctx); err != nil {
-			return fmt.Errorf("cannot wake: %w", err)
-		}
-		err := s.takeStep(ctx, Wake, why, s.wakeOrStopPlugin)
+		err := s.wakeHoldingTurn(ctx, why)
 		if err == nil {
 			s.saveActivationReason(why)
 			s.resumeIfIdleSuspended(ctx, why)
 			return s.endIfRequirementsLostInStart(ctx)
 		}
-		if s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
+		if isAsleepError(err) || s.Config().OnFailedWake != configs.FailedWakeColdStart || s.isClosing() {
 			return err
 		}
 		s.log.Warn().Err(err).Msg("could not wake the plugin, starting it cold")
@@ -309,10 +319,13 @@ func (s *Shell) deactivateHoldingTurn(ctx context.Context, why Reason) error {
 		if s.isClosing() && !s.sleepsInPlace() {
 			return nil // the next host will find the image
 		}
-		if err := s.process.PrepareWake(ctx); err != nil {
-			return fmt.Errorf("cannot wake the plugin to deactivate it: %w", err)
+		err := s.wakeToEnd(ctx, why)
+		if err != nil && s.isClosing() { // it sleeps in place, and ends with the host
+			return s.endWithoutWake(ctx, cause{why, err})
 		}
-		s.wakeToEndIfHibernated(ctx, why)
+		if err != nil {
+			return fmt.Errorf("cannot deactivate: %w", err)
+		}
 	default:
 	}
 	if s.State() == Deactivated {

@@ -81,8 +81,8 @@ func (s *Shell) takeStep(ctx context.Context, event Event, why Reason, work func
 
 // takeStepWithCause changes the lifecycle state by the lifecycle table's row for event in
 // the present state: it enters the row's During state, does the work, and enters Then or
-// Else. If the plugin did not survive work that would have left it active, the step for its
-// exit follows. It returns the error of the work, or ErrIllegalState if there is no such
+// the row's end for the error. If the plugin did not survive work that would have left it
+// active, the step for its exit follows. It returns the error of the work, or ErrIllegalState if there is no such
 // row. The caller has the turn.
 func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, work func(context.Context) error) error {
 	s.mu.Lock()
@@ -102,18 +102,18 @@ func (s *Shell) takeStepWithCause(ctx context.Context, event Event, why cause, w
 	if errors.Is(err, context.DeadlineExceeded) {
 		err = fmt.Errorf("%w: %w", ErrTimedOut, err)
 	}
-	to, reason := row.Then, why.reason
+	to, reason := row.stateAfter(err), why.reason
 	if err != nil {
-		to, reason = row.Else, reasonForOutcome(event, err, why.reason)
+		reason = reasonForOutcome(event, err, why.reason)
 	}
 	if to == s.State() {
 		return err
 	}
-	if err != nil && to == Activated {
-		if errors.Is(err, ErrExited) { // the plugin did not survive the attempt
-			return s.stopAfterExit(ctx, err)
-		}
-		reason = before // the plugin runs on, for the reason it was started
+	if err != nil && to == Activated && errors.Is(err, ErrExited) { // the plugin did not survive the attempt
+		return s.stopAfterExit(ctx, err)
+	}
+	if err != nil && to.IsInitialized() {
+		reason = before // the plugin runs or sleeps on, for the same reason as before
 	}
 	s.enterAndReportState(to, event, reason, errors.Join(why.err, err))
 	return err

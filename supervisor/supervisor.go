@@ -104,6 +104,9 @@ type Options struct {
 	AutoSleep  AutoSleep
 	// MaxClones is how many clones there may be; 0 stands for any number.
 	MaxClones int
+	// Lost, if not nil, is called when the state of a hibernated plugin is given up, see
+	// shell.Options. It must not block.
+	Lost func(shell.Loss)
 }
 
 // New returns a Supervisor whose instances exist but do not run yet. After an error
@@ -223,6 +226,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Requirements:     requirements{s, config.Callsign},
 		Unstartable:      unstartable,
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
+		Lost:             s.options.Lost,
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)
 		},

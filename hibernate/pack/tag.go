@@ -56,7 +56,7 @@ func NewTagger(hostKey []byte, imageID string) (Tagger, error) {
 	return Tagger{gcm}, err
 }
 
-// TagFile reads f and returns its tag, or an error if f does not have wantSize bytes. The
+// TagFile reads f and returns its tag, or an ErrDamaged if f does not have wantSize bytes. The
 // number must differ from those of all other files that the tagger tags.
 func (t Tagger) TagFile(f *os.File, fileNumber uint32, wantSize int64) (Tag, error) {
 	var tag Tag
@@ -76,7 +76,7 @@ func (t Tagger) TagFile(f *os.File, fileNumber uint32, wantSize int64) (Tag, err
 		}
 	}
 	if read != wantSize {
-		return nil, fmt.Errorf("it has %d bytes, not %d", read, wantSize)
+		return nil, fmt.Errorf("%w: it has %d bytes, not %d", ErrDamaged, read, wantSize)
 	}
 	return tag, nil
 }

@@ -3,6 +3,7 @@ package pack
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -54,8 +55,11 @@ func (u *Unpacker) UnpackChunk(name string, index int64) error {
 		return fmt.Errorf("%s %w: there is no such file", name, ErrDamaged)
 	}
 	source, err := regularfile.Open(filepath.Join(u.source, name))
-	if err != nil {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, regularfile.ErrNotRegular) {
 		return fmt.Errorf("%s %w: %w", name, ErrDamaged, err)
+	}
+	if err != nil {
+		return err
 	}
 	defer source.Close()
 	plain, err := u.codec.ReadVerifiedChunk(source, u.files[number], uint32(number), index, u.buffer)

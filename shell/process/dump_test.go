@@ -11,6 +11,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
@@ -269,25 +270,31 @@ func TestWakeIsTriedAgain(t *testing.T) {
 	r.checkUnharmed(digest)
 }
 
-// After a wake that fails for good there is neither a process nor an image.
-func TestWakeFails(t *testing.T) {
+// A wake that can't be now leaves the plugin asleep, with nothing of the attempts beside the
+// image; a later one brings it back with its state.
+func TestSleepsOnAfterAFailedWake(t *testing.T) {
 	m := &faultyEngine{}
 	r := newFaultyRig(t, m)
+	call[any](r, "increment", "")
+	want := r.count()
 	r.hibernate()
+	before := r.imageFiles()
 	m.restore = func(hibernate.RestoreOrder) error { return errors.New("no such luck") }
-	if _, err := r.Wake(r.contextFor(patience)); err == nil || !strings.Contains(err.Error(), "no such luck") {
+	_, err := r.Wake(r.contextFor(patience))
+	if err == nil || !strings.Contains(err.Error(), "no such luck") || hibernate.ClassifyFailure(err) != hibernate.Passing {
 		t.Errorf("got %v", err)
 	}
-	if r.Sleep() != nil || len(r.pids()) > 0 {
-		t.Errorf("it has the image %v and the processes %v", r.Sleep(), r.pids())
+	if r.Sleep() == nil || len(r.pids()) > 0 || !cmp.Equal(r.imageFiles(), before) {
+		t.Errorf("it has the image %v, the processes %v and the files %v", r.Sleep(), r.pids(), r.imageFiles())
 	}
-	if err := r.Stop(r.contextFor(patience)); err != nil {
-		t.Error(err)
+	if _, err := os.Stat(filepath.Join(r.runDir(), journalName)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the journal is left: %v", err)
 	}
-	if _, err := os.Stat(r.runDir()); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the run directory is left: %v", err)
+	m.restore = nil
+	r.wake()
+	if got := r.count(); got != want {
+		t.Errorf("it counts from %d, not %d", got, want)
 	}
-	r.activate()
 }
 
 // A process that dies while it is put to sleep is an end, not an image.

@@ -31,16 +31,33 @@ func newSleepingRig(t *testing.T) (*rig, string) {
 	return r, filepath.Join(r.dir, "images", "Counter", "image")
 }
 
-// checkRefused fails the test unless the image that was woken is out of use.
-func (r *rig) checkRefused(err error, reason string) {
+// putAside takes the image, whose wake failed with err, out of use, as the shell does.
+func (r *rig) putAside(err error) {
 	r.t.Helper()
-	if !errors.Is(err, hibernate.ErrRefused) || !strings.Contains(err.Error(), reason) {
-		r.t.Errorf("got %v, want ErrRefused and %q", err, reason)
+	if r.Sleep() == nil {
+		r.t.Error("the failed wake has taken the image")
+	}
+	kept, perr := r.PutImageAside(hibernate.ClassifyFailure(err))
+	if perr != nil || kept.Path == "" || kept.Until.IsZero() {
+		r.t.Errorf("it is kept as %+v, %v", kept, perr)
+	}
+}
+
+// checkOutOfUse fails the test unless err has that class and reason, and the image is kept
+// as the class says but no host wakes it.
+func (r *rig) checkOutOfUse(err error, class hibernate.FailureClass, reason string) {
+	r.t.Helper()
+	if got := hibernate.ClassifyFailure(err); got != class || !strings.Contains(err.Error(), reason) {
+		r.t.Errorf("got %v, which is %s; want %s and %q", err, got, class, reason)
 	}
 	if r.Sleep() != nil {
 		r.t.Error("it still has the image")
 	}
-	if want := []string{"generation", "refused"}; !cmp.Equal(r.imageFiles(), want) {
+	want := []string{"generation", "refused"}
+	if class == hibernate.Lasting {
+		want = []string{"aside", "generation"}
+	}
+	if !cmp.Equal(r.imageFiles(), want) {
 		r.t.Errorf("in the image store are %v, want %v", r.imageFiles(), want)
 	}
 	if pids := r.pids(); len(pids) > 0 {
@@ -60,44 +77,46 @@ func TestImageIsRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		spoil func(t *testing.T, r *rig, image string)
 		want  string
+		class hibernate.FailureClass
 	}{
 		"damaged page": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
 			flipByte(t, filepath.Join(image, "pages-1.img"), 4096)
-		}, "pages-1.img is damaged"},
+		}, "pages-1.img is damaged", hibernate.Untrusted},
 		"damaged core": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
 			flipByte(t, filepath.Join(image, "core-1.img"), 100)
-		}, "core-1.img is damaged"},
+		}, "core-1.img is damaged", hibernate.Untrusted},
 		"cut pages": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
 			if err := os.Truncate(filepath.Join(image, "pages-1.img"), 8192); err != nil {
 				t.Fatal(err)
 			}
-		}, "pages-1.img has 8192 bytes"},
+		}, "pages-1.img has 8192 bytes", hibernate.Untrusted},
 		"missing file": {func(t *testing.T, _ *rig, image string) {
 			t.Helper()
 			if err := os.Remove(filepath.Join(image, "inventory.img")); err != nil {
 				t.Fatal(err)
 			}
-		}, "inventory.img is missing"},
+		}, "inventory.img is missing", hibernate.Untrusted},
 		"other program": {func(t *testing.T, r *rig, _ string) {
 			t.Helper()
 			flipByte(t, r.config.Executable, 4096)
-		}, "counter was replaced or changed"},
+		}, "counter was replaced or changed", hibernate.Lasting},
 		"no program": {func(t *testing.T, r *rig, _ string) {
 			t.Helper()
 			if err := os.Rename(r.config.Executable, r.config.Executable+".old"); err != nil {
 				t.Fatal(err)
 			}
 			r.config.Executable += ".old"
-		}, "no such file"},
+		}, "no such file", hibernate.Lasting},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, image := newSleepingRig(t)
 			test.spoil(t, r, image)
 			_, err := r.Wake(r.contextFor(patience))
-			r.checkRefused(err, test.want)
+			r.putAside(err)
+			r.checkOutOfUse(err, test.class, test.want)
 		})
 	}
 }
@@ -111,7 +130,7 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.restart()
-		r.checkRefused(hibernate.ErrRefused, "")
+		r.checkOutOfUse(hibernate.ErrRefused, hibernate.Untrusted, "")
 		r.log.await(t, "put an image aside", "not written by this host")
 	})
 	t.Run("replayed", func(t *testing.T) {
@@ -128,7 +147,7 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 			t.Fatal(err)
 		}
 		r.restart()
-		r.checkRefused(hibernate.ErrRefused, "")
+		r.checkOutOfUse(hibernate.ErrRefused, hibernate.Untrusted, "")
 		r.log.await(t, "put an image aside", "generation 1 was woken already")
 	})
 	t.Run("another's", func(t *testing.T) {
@@ -138,7 +157,7 @@ func TestImageIsRefusedAtStart(t *testing.T) {
 		}
 		r.config.Callsign = "Other"
 		r.restart()
-		r.checkRefused(hibernate.ErrRefused, "")
+		r.checkOutOfUse(hibernate.ErrRefused, hibernate.Untrusted, "")
 		r.log.await(t, "put an image aside", "it belongs to Counter")
 		if err := os.RemoveAll(filepath.Join(r.host.RunDir, "Counter")); err != nil {
 			t.Error(err)
@@ -245,7 +264,7 @@ func TestWakeBeforeTheTrial(t *testing.T) {
 	tried := r.host
 	r.host.Engine = untried{tried.Engine}
 	r.useHost(r.host)
-	if err := r.PrepareWake(r.contextFor(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := r.Wake(r.contextFor(time.Millisecond)); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}
 	if r.Sleep() == nil {

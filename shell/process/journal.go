@@ -169,6 +169,14 @@ func (b *Backend) removeJournal() {
 	}
 }
 
+// removeJournalIfAny removes the journal of a wake that has failed, if it was written.
+func (b *Backend) removeJournalIfAny() error {
+	if err := os.Remove(filepath.Join(b.runDir(), journalName)); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
 // SaveActivationReason writes to the journal why the plugin is active, and that it runs
 // now, see shell.Process. A failure is logged.
 func (b *Backend) SaveActivationReason(why shell.Reason) {
@@ -198,7 +206,9 @@ func (b *Backend) loadImageAndClearLeftovers() error {
 	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == phaseWaking || left.Phase == phaseRunning):
 		err = errors.Join(err, b.imageDir.DiscardSpent())
 	case !errors.Is(ierr, hibernate.ErrNoImage):
-		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), b.imageDir.Quarantine())
+		kept, kerr := b.keepImageOutOfUse(hibernate.Untrusted)
+		b.sink.Lost(shell.Loss{Cause: ierr, Class: hibernate.Untrusted, Kept: kept})
+		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), kerr)
 	}
 	b.inherited = left
 	return err

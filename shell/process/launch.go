@@ -94,9 +94,15 @@ func (b *Backend) startAndWatchTree(startRoot func(*tree) error) (*tree, error) 
 		err = startRoot(t)
 	}
 	if err != nil {
+		if t.pidfd != nil {
+			t.pidfd.close()
+		}
 		return nil, errors.Join(err, t.closeOutputAndRemoveCgroup())
 	}
-	if t.pidfd, err = openPidfd(t.root.Pid); err != nil {
+	if t.pidfd == nil { // a restore opens it before it uses the image
+		t.pidfd, err = openPidfd(t.root.Pid)
+	}
+	if err != nil {
 		t.kill()
 		_, werr := t.root.Wait()
 		return nil, errors.Join(err, werr, t.closeOutputAndRemoveCgroup())

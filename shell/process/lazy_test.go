@@ -170,7 +170,8 @@ func TestDamageFoundBeforeLazyWake(t *testing.T) {
 	r, _ := newLazilyWokenRig(t, 20)
 	flipByte(t, filepath.Join(r.dir, "images", "Counter", "image", "pages-1.img"), 4096)
 	_, err := r.Wake(r.contextFor(patience))
-	r.checkRefused(err, "pages-1.img is damaged")
+	r.putAside(err)
+	r.checkOutOfUse(err, hibernate.Untrusted, "pages-1.img is damaged")
 }
 
 func TestStopWhileLoading(t *testing.T) {

@@ -172,8 +172,8 @@ func TestLockedImageIsKept(t *testing.T) {
 	h := r.host
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{8}, 32), Encrypt: true})
 	r.useHost(h)
-	if sleep, err := r.Sleep(), r.PrepareWake(t.Context()); sleep == nil || !errors.Is(err, hibernate.ErrKey) {
-		t.Fatalf("got the sleep %+v, %v", sleep, err)
+	if _, err := r.Wake(t.Context()); r.Sleep() == nil || !errors.Is(err, hibernate.ErrKey) {
+		t.Fatalf("got the sleep %+v, %v", r.Sleep(), err)
 	}
 	h.Images.SetPacking(pack.Options{Key: bytes.Repeat([]byte{7}, 32)})
 	r.useHost(h)

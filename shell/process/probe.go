@@ -182,4 +182,5 @@ var _ shell.Sink = discardSink{}
 
 func (discardSink) Exited(error)                      {}
 func (discardSink) Notify(shell.Notification)         {}
+func (discardSink) Lost(shell.Loss)                   {}
 func (discardSink) ControlChanged(statecontrol.State) {}

@@ -227,8 +227,10 @@ type sink struct {
 	exits    chan error
 	events   chan shell.Notification
 	controls chan statecontrol.State
+	losses   []shell.Loss
 }
 
+func (s *sink) Lost(l shell.Loss)                    { s.losses = append(s.losses, l) }
 func (s *sink) Exited(err error)                     { s.exits <- err }
 func (s *sink) Notify(n shell.Notification)          { s.events <- n }
 func (s *sink) ControlChanged(to statecontrol.State) { s.controls <- to }

@@ -44,63 +44,87 @@ func parseInformation(raw []byte) (*shellpb.InformationResponse, error) {
 	return info, proto.Unmarshal(raw, info)
 }
 
-// PrepareWake writes to the journal that the image is about to be restored. It returns an
-// error if the image's key is missing, the disk is full, or ctx ends before it is known
-// whether the engine works; the plugin then sleeps on. It does nothing to a plugin that
-// sleeps in place. See shell.Process.
-func (b *Backend) PrepareWake(ctx context.Context) error {
-	l := b.currentLife()
-	if l.state != lifeStored {
-		return nil
-	}
-	if err := l.image.CheckHostHasKey(); err != nil {
-		return err
-	}
-	if err := b.host.Engine.Check(ctx); err != nil && ctx.Err() != nil {
-		return err
-	}
-	n, _ := decodeImageNote(l.image) // Wake reports a note that can't be read
-	return b.writeRestoreJournal(l.image, n, phaseWaking)
-}
-
 // Wake restores the image, or thaws a tree that sleeps in place, see shell.Process.
 func (b *Backend) Wake(ctx context.Context) (shell.Information, error) {
 	l := b.currentLife()
-	var err error
+	wake := b.restoreAndDiscardImage
 	if l.state == lifeFrozen {
-		err = thaw(l.tree)
-		l.state = lifeRunning
-		b.setLife(l)
-	} else {
-		b.setLife(life{state: lifeWaking, image: l.image})
-		err = b.restoreAndDiscardImage(ctx, l.image)
-		b.leaveWakingState()
+		wake = b.thawInPlace
 	}
-	if err != nil {
+	if err := wake(ctx, l); err != nil {
 		return shell.Information{}, err
 	}
 	return b.information(), nil
 }
 
-// restoreAndDiscardImage restores the image, connects to the plugin and deletes the
-// image. An image that can't be restored is quarantined. If only the connection fails,
-// the image is deleted and the tree runs on until Stop.
-func (b *Backend) restoreAndDiscardImage(ctx context.Context, image *hibernate.Image) error {
-	n, err := decodeImageNote(image)
-	if err != nil {
-		return errors.Join(err, b.imageDir.Quarantine())
+// thawInPlace lets a tree that sleeps in place run again. After an error that does not wrap
+// shell.ErrExited the tree sleeps on.
+func (b *Backend) thawInPlace(_ context.Context, l life) error {
+	if err := thaw(l.tree); err != nil {
+		return err
 	}
-	t, err := b.restoreTree(ctx, image, n, phaseWaking)
+	l.state = lifeRunning
+	b.setLife(l)
+	return nil
+}
+
+// restoreAndDiscardImage restores the image, connects to the plugin and deletes the image.
+// After an error the plugin sleeps on, unless the error wraps hibernate.ErrUsedUp: the image
+// was used, and the tree may run on until Stop.
+func (b *Backend) restoreAndDiscardImage(ctx context.Context, l life) error {
+	if err := b.checkCanWake(ctx, l.image); err != nil {
+		return err
+	}
+	n, err := decodeImageNote(l.image)
 	if err != nil {
-		return errors.Join(err, b.imageDir.Quarantine())
+		return fmt.Errorf("%w: %w", hibernate.ErrRefused, err)
+	}
+	b.setLife(life{state: lifeWaking, image: l.image})
+	t, err := b.restoreTree(ctx, l.image, n, phaseWaking)
+	if err != nil {
+		b.setLife(l)
+		return errors.Join(err, b.removeJournalIfAny())
 	}
 	failpoint.Hit("wake.restored")
-	err = b.reconnectAndFollowReports(ctx, t, afterRestoreRequest(image))
+	err = b.reconnectAndFollowReports(ctx, t, afterRestoreRequest(l.image))
 	failpoint.Hit("wake.connected")
-	if derr := image.Discard(); derr != nil {
+	if derr := l.image.Discard(); derr != nil {
 		b.log.Warn().Err(derr).Msg("could not remove an image that is no longer needed")
 	}
-	return err
+	b.leaveWakingState()
+	if err != nil {
+		return fmt.Errorf("%w: %w", hibernate.ErrUsedUp, err)
+	}
+	return nil
+}
+
+// checkCanWake returns why no wake can succeed now, without touching anything: the image's
+// key is missing, or the engine does not work or is still being tried.
+func (b *Backend) checkCanWake(ctx context.Context, image *hibernate.Image) error {
+	if err := image.CheckHostHasKey(); err != nil {
+		return err
+	}
+	return b.host.Engine.Check(ctx)
+}
+
+// PutImageAside takes the image out of use, see shell.Process.
+func (b *Backend) PutImageAside(class hibernate.FailureClass) (shell.KeptImage, error) {
+	if l := b.currentLife(); l.state != lifeStored {
+		return shell.KeptImage{}, nil
+	}
+	b.setLife(life{})
+	return b.keepImageOutOfUse(class)
+}
+
+// keepImageOutOfUse moves the image of the instance aside, or into quarantine unless its
+// class is Lasting.
+func (b *Backend) keepImageOutOfUse(class hibernate.FailureClass) (shell.KeptImage, error) {
+	put := b.imageDir.Quarantine
+	if class == hibernate.Lasting {
+		put = b.imageDir.PutAside
+	}
+	kept, err := put()
+	return shell.KeptImage{Path: kept.Path, Until: kept.Until, Restorable: class == hibernate.Lasting}, err
 }
 
 // afterRestoreRequest returns the request that tells the plugin about its restore.
@@ -128,6 +152,10 @@ func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note 
 			Files:     []hibernate.Inherited{{Key: note.Output.Stdout, File: stdout}, {Key: note.Output.Stderr, File: stderr}},
 			Cleanup:   t.group.killAndRecreate,
 			LoaderDir: b.loaderDir(note.Bound),
+			BeforeUse: func(root *os.Process) (err error) {
+				t.pidfd, err = openPidfd(root.Pid)
+				return err
+			},
 		})
 		if err == nil {
 			t.imageBytes = image.StoredBytes()

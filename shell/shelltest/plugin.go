@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -27,7 +28,6 @@ const (
 	Stop             = "stop"
 	Hibernate        = "hibernate"
 	MoveToDisk       = "move to disk"
-	PrepareWake      = "prepare wake" // only fails, is not recorded
 	Wake             = "wake"
 	AskState         = "state"
 	Invoke           = "invoke"
@@ -35,6 +35,7 @@ const (
 	MakeGolden       = "make golden"
 	SkipGolden       = "skip golden"
 	InvalidateGolden = "invalidate golden"
+	PutAside         = "put aside" // recorded with the class
 	Adopt            = "adopt"
 	Leave            = "leave"
 )
@@ -450,31 +451,45 @@ func (p *Plugin) MoveToDisk(ctx context.Context) error {
 	return nil
 }
 
-// PrepareWake returns the error that the test has set with Fail. The call is not recorded as
-// an action.
-func (p *Plugin) PrepareWake(context.Context) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.faults[PrepareWake]
-}
-
-// Wake starts a process from the image, or lets a process that sleeps in place run on.
+// Wake starts a process from the image, or lets a process that sleeps in place run on. After
+// a failure the plugin sleeps as before, unless its process was killed.
 func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
 	defer p.beginExclusiveAction(Wake)()
-	if s := p.Sleep(); s == nil || s.Kind != shell.InPlace {
+	inPlace := false
+	if s := p.Sleep(); s != nil && s.Kind == shell.InPlace {
+		inPlace = true
+	} else {
 		p.startProcess(Wake)
 	}
-	err := errors.Join(p.runAction(ctx, Wake, ""), p.exitError())
+	err := p.runAction(ctx, Wake, "")
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if p.Asleep == nil {
 		p.complain("there was no image to wake")
 	}
-	p.Asleep = nil
-	p.mu.Unlock()
+	if !p.alive {
+		p.Asleep = nil
+		return shell.Information{}, errors.Join(err, ErrKilled)
+	}
 	if err != nil {
+		p.alive, p.started = inPlace, inPlace
 		return shell.Information{}, err
 	}
+	p.Asleep = nil
 	return p.information(), nil
+}
+
+// PutImageAside removes the image. A Lasting one can be restored.
+func (p *Plugin) PutImageAside(class hibernate.FailureClass) (shell.KeptImage, error) {
+	defer p.beginExclusiveAction(PutAside)()
+	err := p.runAction(context.Background(), PutAside, string(class))
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Asleep == nil {
+		return shell.KeptImage{}, err
+	}
+	p.Asleep = nil
+	return shell.KeptImage{Path: "/aside", Until: time.Now().Add(time.Hour), Restorable: class == hibernate.Lasting}, err
 }
 
 // EndWithoutWake removes the image. The call is not recorded as an action.
