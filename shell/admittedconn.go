@@ -2,6 +2,7 @@ package shell
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/grpc"
@@ -11,7 +12,7 @@ import (
 // call on it is admitted like a call of Invoke: refused, held or delivered by the state of
 // the instance; probes (health, Exists) are never held. Unary calls end with the call
 // timeout. Streams have no time limit; they end with ErrHibernated when the instance is
-// hibernated and with ErrUnavailable when it is stopped.
+// hibernated and with ErrNotAnswered when it is stopped.
 func (s *Shell) Conn() grpc.ClientConnInterface {
 	if s.process == nil {
 		return nil
@@ -49,7 +50,10 @@ func (c admittedConn) NewStream(ctx context.Context, desc *grpc.StreamDesc, meth
 	under, err := c.to.NewStream(ctx, desc, method, opts...)
 	if err != nil {
 		stream.leave()
-		return nil, stream.endErrorOr(err)
+		if err = stream.endErrorOr(err); errors.Is(err, errEnded) {
+			err = errEndedBefore
+		}
+		return nil, err
 	}
 	stream.ClientStream = under
 	context.AfterFunc(ctx, stream.leave)

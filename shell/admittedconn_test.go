@@ -55,8 +55,8 @@ func TestConnIsAdmitted(t *testing.T) {
 			r.Errorf("it is %s", r.State())
 		}
 		r.fake.Kill()
-		if err := <-ended; !errors.Is(err, shell.ErrUnavailable) {
-			r.Errorf("got error %v, want ErrUnavailable", err)
+		if err := <-ended; !errors.Is(err, shell.ErrNotAnswered) {
+			r.Errorf("got error %v, want ErrNotAnswered", err)
 		}
 	})
 	run(t, setup{builtIn: true}, func(r *rig) {
@@ -151,8 +151,8 @@ func TestStreamsDoNotDelayTheEnd(t *testing.T) {
 		held.Open()
 		r.must(<-answered)
 		r.must(<-down)
-		if err := <-ended; !errors.Is(err, shell.ErrUnavailable) {
-			r.Errorf("got error %v, want ErrUnavailable", err)
+		if err := <-ended; !errors.Is(err, shell.ErrNotAnswered) {
+			r.Errorf("got error %v, want ErrNotAnswered", err)
 		}
 		if took := time.Since(begun); took != 0 {
 			r.Errorf("it took %s", took)

@@ -157,7 +157,7 @@ func (a *admittedStream) Header() (metadata.MD, error) {
 }
 
 // RecvMsg receives one message. The stream ends with an error, and after the only message
-// if the plugin sends one only. The error is ErrHibernated or ErrUnavailable if the
+// if the plugin sends one only. The error is ErrHibernated or ErrNotAnswered if the
 // instance ended the stream.
 func (a *admittedStream) RecvMsg(m any) error {
 	err := a.ClientStream.RecvMsg(m)

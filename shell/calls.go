@@ -14,7 +14,8 @@ import (
 
 // Invoke runs a method of the plugin within the instance's call timeout. The error is a
 // *PluginError if the plugin answered with an error. It wraps ErrUnavailable, ErrHibernated
-// or ErrBusy if the instance takes no call now, and ErrTimedOut if no answer came in time.
+// or ErrBusy if the instance takes no call now, ErrNotAnswered if the plugin ended before it
+// answered, and is a *CallTimeoutError if no answer came in time.
 func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
 	var result json.RawMessage
 	err := s.admitAndCallPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
@@ -46,7 +47,8 @@ func (s *Shell) callAsProbe(ctx context.Context, send func(context.Context) erro
 
 // sendWithinCallTimeout runs enter, which counts the call as in flight until leave, and then
 // send, both within the call timeout. Send is ended early when the context ends that enter returned;
-// the error is then errEnded. After the timeout the error wraps ErrTimedOut.
+// the error is then errEnded, or errEndedBefore if that of send wraps ErrNotDelivered. After the
+// timeout the error is a *CallTimeoutError.
 func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Context) (end context.Context, err error), leave func(), send func(context.Context) error) error {
 	timeout := time.Duration(s.Config().CallTimeout)
 	limit := timeout.String()
@@ -63,13 +65,16 @@ func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Co
 	defer context.AfterFunc(end, cancel)()
 	err = send(ctx)
 	_, answered := errors.AsType[*PluginError](err)
+	delivered := !errors.Is(err, ErrNotDelivered)
 	switch {
 	case err == nil || answered:
 		return err
-	case end.Err() != nil:
+	case end.Err() != nil && delivered:
 		return errEnded
+	case end.Err() != nil:
+		return errEndedBefore
 	case errors.Is(err, context.DeadlineExceeded) || errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w: no answer from the plugin within %s", ErrTimedOut, limit)
+		return &CallTimeoutError{Delivered: delivered, why: "no answer from the plugin within " + limit}
 	}
 	return err
 }

@@ -142,8 +142,13 @@ func TestCallEndsInTime(t *testing.T) {
 			r.fake.Hold(shelltest.Invoke)
 			begun := time.Now()
 			err := r.invoke(r.Context(), "")
-			if took := time.Since(begun); took != limit || !errors.Is(err, shell.ErrTimedOut) {
+			late, _ := errors.AsType[*shell.CallTimeoutError](err)
+			if took := time.Since(begun); took != limit || !errors.Is(err, shell.ErrTimedOut) || !late.Delivered {
 				r.Errorf("got %v after %s", err, took)
+			}
+			r.fake.Fail(shelltest.Invoke, fmt.Errorf("%w: %w", shell.ErrNotDelivered, context.DeadlineExceeded))
+			if late, ok := errors.AsType[*shell.CallTimeoutError](r.invoke(r.Context(), "")); !ok || late.Delivered {
+				r.Errorf("got %+v of a call that the plugin has not got", late)
 			}
 			r.fake.Fail(shelltest.Invoke, fmt.Errorf("%w: its own clock is ahead", context.DeadlineExceeded))
 			if err := r.invoke(r.Context(), ""); !errors.Is(err, shell.ErrTimedOut) {
@@ -175,7 +180,8 @@ func TestCallEndsInTime(t *testing.T) {
 			held := r.fake.Hold(shelltest.Wake)
 			begun := time.Now()
 			err := r.invoke(r.Context(), "")
-			if took := time.Since(begun); took != limit || !errors.Is(err, shell.ErrTimedOut) {
+			late, _ := errors.AsType[*shell.CallTimeoutError](err)
+			if took := time.Since(begun); took != limit || !errors.Is(err, shell.ErrTimedOut) || late.Delivered {
 				r.Errorf("got %v after %s", err, took)
 			}
 			held.Open()
@@ -359,8 +365,8 @@ func TestCallsAreGivenUp(t *testing.T) {
 			answered := background(func() error { return r.invoke(r.Context(), "") })
 			begun := time.Now()
 			r.fake.Kill()
-			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) || time.Since(begun) != 0 {
-				r.Errorf("got error %v after %s, want ErrUnavailable at once", err, time.Since(begun))
+			if err := <-answered; !errors.Is(err, shell.ErrNotAnswered) || time.Since(begun) != 0 {
+				r.Errorf("got error %v after %s, want ErrNotAnswered at once", err, time.Since(begun))
 			}
 		})
 	})
@@ -375,8 +381,8 @@ func TestCallsAreGivenUp(t *testing.T) {
 			if err := <-asleep; !errors.Is(err, shell.ErrExited) || time.Since(begun) != 0 {
 				r.Errorf("got error %v after %s, want ErrExited at once", err, time.Since(begun))
 			}
-			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
-				r.Errorf("got error %v, want ErrUnavailable", err)
+			if err := <-answered; !errors.Is(err, shell.ErrNotAnswered) {
+				r.Errorf("got error %v, want ErrNotAnswered", err)
 			}
 		})
 	})
@@ -396,8 +402,8 @@ func TestCallsAreGivenUp(t *testing.T) {
 			if err := <-resumed; !errors.Is(err, shell.ErrExited) {
 				r.Errorf("got error %v, want ErrExited", err)
 			}
-			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) || time.Since(begun) != 0 {
-				r.Errorf("got error %v after %s, want ErrUnavailable at once", err, time.Since(begun))
+			if err := <-answered; !errors.Is(err, shell.ErrNotAnswered) || time.Since(begun) != 0 {
+				r.Errorf("got error %v after %s, want ErrNotAnswered at once", err, time.Since(begun))
 			}
 		})
 	})
@@ -411,8 +417,8 @@ func TestCallsAreGivenUp(t *testing.T) {
 			if took := time.Since(begun); took != time.Duration(r.Config().StopTimeout) {
 				r.Errorf("it took %s", took)
 			}
-			if err := <-answered; !errors.Is(err, shell.ErrUnavailable) {
-				r.Errorf("got error %v, want ErrUnavailable", err)
+			if err := <-answered; !errors.Is(err, shell.ErrNotAnswered) {
+				r.Errorf("got error %v, want ErrNotAnswered", err)
 			}
 			r.expectActions(shelltest.Invoke, shelltest.Deinitialize+" requested", shelltest.Stop)
 		})

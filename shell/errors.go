@@ -16,6 +16,12 @@ var (
 	ErrPending = errors.New("waiting")
 	// ErrUnavailable means that the instance is not active and so takes no call.
 	ErrUnavailable = errors.New("the instance is not active")
+	// ErrNotDelivered means that the plugin has not got the call. It comes with another error,
+	// which says why.
+	ErrNotDelivered = errors.New("the call was not delivered")
+	// ErrNotAnswered means that the plugin has got the call, or may have, and that no answer
+	// will come. What the call asked for may be done.
+	ErrNotAnswered = errors.New("the call was delivered, and no answer came")
 	// ErrHibernated means that the plugin is hibernated and a call does not wake it.
 	ErrHibernated = errors.New("the instance is hibernated")
 	// ErrInProgress means that another operation ran for longer than the caller waited for
@@ -64,6 +70,19 @@ var errClosing = fmt.Errorf("%w: the host is shutting down", ErrUnavailable)
 
 // errDestroyed is why the golden image of a destroyed instance is removed.
 var errDestroyed = errors.New("the instance was destroyed")
+
+// CallTimeoutError is the error of a call that got no answer in time. It wraps ErrTimedOut.
+type CallTimeoutError struct {
+	// Delivered reports whether the plugin has got the call, or may have.
+	Delivered bool
+
+	why string
+}
+
+// Error says what the call waited for when its time was over.
+func (e *CallTimeoutError) Error() string { return ErrTimedOut.Error() + ": " + e.why }
+
+func (e *CallTimeoutError) Unwrap() error { return ErrTimedOut }
 
 // PluginError is an error that a plugin answered a call with.
 type PluginError struct {

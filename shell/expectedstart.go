@@ -91,9 +91,9 @@ func (s *Shell) heldCallTimeoutError(ctx context.Context) error {
 	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return ctx.Err()
 	case s.IsStartExpected():
-		return fmt.Errorf("%w: the host is still starting, and has not started the instance yet", ErrTimedOut)
+		return &CallTimeoutError{why: "the host is still starting, and has not started the instance yet"}
 	}
-	return fmt.Errorf("%w: it is still %s", ErrTimedOut, s.State())
+	return &CallTimeoutError{why: fmt.Sprintf("it is still %s", s.State())}
 }
 
 // notHeldForStart is the key of contexts whose calls don't wait for an expected start.

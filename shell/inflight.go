@@ -6,8 +6,12 @@ import (
 	"sync"
 )
 
-// errEnded is the error of a call that is given up because the plugin ends.
-var errEnded = fmt.Errorf("%w: it was ended while the call ran", ErrUnavailable)
+// Errors of a call that is given up because the plugin ends: after it was delivered, and
+// before.
+var (
+	errEnded       = fmt.Errorf("%w: the plugin was ended while the call ran", ErrNotAnswered)
+	errEndedBefore = fmt.Errorf("%w: it was ended before the call reached it", ErrUnavailable)
+)
 
 // inFlight counts the calls and streams that are on their way through a plugin. Calls
 // are waited for; streams may last for ever, and are ended instead. Probes are calls that

@@ -29,7 +29,7 @@ var seed = flag.Uint64("seed", 0, "run TestRandomEvents with this seed only")
 // refusals are all that an operation or call may be answered with. Anything
 // else is a mistake of the shell.
 var refusals = []error{
-	shell.ErrIllegalState, shell.ErrUnavailable, shell.ErrHibernated, shell.ErrInProgress, shell.ErrTimedOut, shell.ErrNoStateControl,
+	shell.ErrIllegalState, shell.ErrUnavailable, shell.ErrNotAnswered, shell.ErrHibernated, shell.ErrInProgress, shell.ErrTimedOut, shell.ErrNoStateControl,
 	shell.ErrPending, shell.ErrInstantiation, shell.ErrInitialization, shell.ErrExited, shell.ErrBusy, errBroken, context.Canceled,
 }
 

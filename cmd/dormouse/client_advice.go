@@ -75,7 +75,7 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 		return try(c.commandLineForSameHost("plugin activate " + callsign))
 	case hasAnyErrorNumber(err, thunder.NotSupported):
 		return try(os.Args[0] + " doctor")
-	case hasAnyErrorNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState):
+	case hasAnyErrorNumber(err, thunder.OpeningFailed, thunder.InProgress, thunder.IllegalState, thunder.RPCCallFailed):
 		return try(c.commandLineForSameHost("plugin show " + callsign))
 	}
 	return errors.New(text)

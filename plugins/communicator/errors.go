@@ -37,6 +37,7 @@ var statusCodes = map[thunder.ErrorNumber]codes.Code{
 	thunder.UnknownKey:        codes.NotFound,
 	thunder.IncompleteConfig:  codes.InvalidArgument,
 	thunder.PrivilegedRequest: codes.PermissionDenied,
+	thunder.RPCCallFailed:     codes.Unknown,
 	thunder.DuplicateKey:      codes.AlreadyExists,
 	thunder.BadRequest:        codes.InvalidArgument,
 	thunder.PendingConditions: codes.FailedPrecondition,
@@ -74,20 +75,18 @@ func grpcCode(n thunder.ErrorNumber) codes.Code {
 	return codes.Unknown
 }
 
-// statusFromError returns an error of the host as a gRPC status with Thunder's number,
-// and with the time to wait before another attempt if the instance is busy; nil stays
-// nil.
+// statusFromError returns an error of the host as a gRPC status with Thunder's number, and
+// with the data that clients get of it; nil stays nil.
 func statusFromError(err error) error {
 	if err == nil {
 		return nil
 	}
 	number := thunder.NumberOrPluginCode(err)
 	code := grpcCode(number)
-	detail := &shellpb.Error{Code: int32(number)}
+	detail := &shellpb.Error{Code: int32(number), Data: thunder.DataOf(err).JSONOrNil()}
 	switch {
 	case errors.Is(err, shell.ErrBusy):
 		code = codes.ResourceExhausted
-		detail.Data = fmt.Appendf(nil, `{"retryAfterMs":%d}`, shell.RetryAfter.Milliseconds())
 	case errors.Is(err, supervisor.ErrTooManyClones):
 		code = codes.ResourceExhausted
 	case errors.Is(err, shell.ErrNoStateControl):

@@ -27,6 +27,8 @@ func TestRefusal(t *testing.T) {
 		{fmt.Errorf("cannot hibernate: %w", shell.ErrIllegalState), codes.FailedPrecondition, 5},
 		{shell.ErrInitialization, codes.Internal, 6},
 		{shell.ErrTimedOut, codes.DeadlineExceeded, 11},
+		{fmt.Errorf("x: %w", shell.ErrNotAnswered), codes.Unknown, 25},
+		{fmt.Errorf("%w: %w", shell.ErrUnavailable, shell.ErrNotDelivered), codes.Unavailable, 2},
 		{shell.ErrInProgress, codes.Aborted, 12},
 		{shell.ErrBusy, codes.ResourceExhausted, 12},
 		{shell.ErrExited, codes.Unavailable, 20},
@@ -44,6 +46,9 @@ func TestRefusal(t *testing.T) {
 	}
 	if got := string(shellpb.ErrorDetailOf(statusFromError(shell.ErrBusy)).GetData()); got != `{"retryAfterMs":1000}` {
 		t.Errorf("when to come back: %s", got)
+	}
+	if got := string(shellpb.ErrorDetailOf(statusFromError(&shell.CallTimeoutError{})).GetData()); got != `{"delivered":false}` {
+		t.Errorf("whether it was delivered: %s", got)
 	}
 	own := status.Error(codes.DataLoss, "its own")
 	if got := statusFromForwardedCall(own); status.Code(got) != codes.DataLoss {

@@ -244,7 +244,10 @@ is when to try again. Number and message are Thunder's, in its spelling, whateve
 A plugin's error has such a number too; its own text and data are passed on.
 
 A call to an instance that is not active fails with UNAVAILABLE, a call to a hibernated instance
-with HIBERNATED, unless calls wake it. To suspend a plugin without state control fails with
+with HIBERNATED, unless calls wake it: such a call has not reached the plugin, and may be made
+again. RPC_CALL_FAILED says that the plugin has got the call, or may have, and ended before it
+answered: what the call asked for may be done. TIMEDOUT says in ~data.delivered~ whether
+the plugin has got the call, or may have. To suspend a plugin without state control fails with
 UNAVAILABLE in thunder-r4 and NOT_SUPPORTED in thunder-r5.
 `
 

@@ -34,6 +34,7 @@ const (
 	InProgress        = 12
 	UnknownKey        = 22
 	PrivilegedRequest = 24
+	RPCCallFailed     = 25 // a call was delivered, and no answer came
 	DuplicateKey      = 29
 	BadRequest        = 30
 	PendingConditions = 31

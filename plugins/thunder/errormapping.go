@@ -58,6 +58,7 @@ var sentinels = []struct {
 	{shell.ErrInstantiation, OpeningFailed},
 	{shell.ErrInitialization, OpeningFailed},
 	{shell.ErrTimedOut, TimedOut},
+	{shell.ErrNotAnswered, RPCCallFailed},
 	{shell.ErrHibernated, Hibernated},
 	{shell.ErrUnavailable, Unavailable},
 	{shell.ErrExited, ProcessTerminated},

@@ -21,6 +21,7 @@ const (
 	UnknownKey         ErrorNumber = 22
 	IncompleteConfig   ErrorNumber = 23
 	PrivilegedRequest  ErrorNumber = 24
+	RPCCallFailed      ErrorNumber = 25
 	DuplicateKey       ErrorNumber = 29
 	BadRequest         ErrorNumber = 30
 	PendingConditions  ErrorNumber = 31
@@ -95,7 +96,7 @@ var meanings = map[ErrorNumber]meaning{
 	UnknownKey:         {name: "UNKNOWN_KEY"},
 	IncompleteConfig:   {name: "INCOMPLETE_CONFIG"},
 	PrivilegedRequest:  {name: "PRIVILIGED_REQUEST", r4: WireError{-32604, "method invocation not allowed."}, r5: WireError{-32604, "Method invocation not allowed."}},
-	25:                 {name: "RPC_CALL_FAILED"},
+	RPCCallFailed:      {name: "RPC_CALL_FAILED"},
 	26:                 {name: "UNREACHABLE_NETWORK"},
 	27:                 {name: "REQUEST_SUBMITTED"},
 	28:                 {name: "UNKNOWN_TABLE"},

@@ -19,7 +19,7 @@ func TestEveryNumberHasAName(t *testing.T) {
 func TestNumbersOfTheSDK(t *testing.T) {
 	for n, own := range map[ErrorNumber]int{
 		General: sdk.General, Unavailable: sdk.Unavailable, IllegalState: sdk.IllegalState, TimedOut: sdk.TimedOut,
-		InProgress: sdk.InProgress, UnknownKey: sdk.UnknownKey, PrivilegedRequest: sdk.PrivilegedRequest,
+		InProgress: sdk.InProgress, UnknownKey: sdk.UnknownKey, PrivilegedRequest: sdk.PrivilegedRequest, RPCCallFailed: sdk.RPCCallFailed,
 		DuplicateKey: sdk.DuplicateKey, BadRequest: sdk.BadRequest, PendingConditions: sdk.PendingConditions,
 		NotExist: sdk.NotExist, NotSupported: sdk.NotSupported, Hibernated: sdk.Hibernated,
 		UnknownMethod: sdk.UnknownMethod, InvalidParameter: sdk.InvalidParameter,

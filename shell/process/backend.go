@@ -331,11 +331,12 @@ func (b *Backend) serves(service string) bool {
 	return slices.Contains(b.info.GetServices(), service)
 }
 
-// waitForExitErrorOr returns how the tree ended if err wraps ErrUnavailable and the tree has
-// ended, for which it waits a moment. Otherwise it returns err.
+// waitForExitErrorOr returns how the tree ended if err says that the plugin can't be reached any
+// more and the tree has ended, for which it waits a moment. Otherwise it returns err.
 func (b *Backend) waitForExitErrorOr(err error) error {
 	t := b.currentLife().tree
-	if t == nil || !errors.Is(err, shell.ErrUnavailable) || !t.waitBrieflyForEnd() {
+	unreached := errors.Is(err, shell.ErrUnavailable) || errors.Is(err, shell.ErrNotAnswered)
+	if t == nil || !unreached || !t.waitBrieflyForEnd() {
 		return err
 	}
 	return t.waitExitError()

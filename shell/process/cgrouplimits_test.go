@@ -134,7 +134,7 @@ func TestMemoryExceeded(t *testing.T) {
 			}
 		}
 		_, err := r.Invoke(r.contextFor(patience), shell.Call{Method: "fill", Params: []byte(`{"mib":256,"pattern":"random"}`)})
-		if !errors.Is(err, shell.ErrUnavailable) {
+		if !errors.Is(err, shell.ErrNotAnswered) {
 			t.Errorf("the call returned %v", err)
 		}
 		exit := receive(t, r.sink.exits)

@@ -2,12 +2,10 @@ package process
 
 import (
 	"context"
-	"slices"
 	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"dormouse/shell/shellpb"
@@ -133,39 +131,4 @@ func (b *Backend) waitForEvents(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, maxEventDelay)
 	defer cancel()
 	_, _ = b.Exists(ctx, "") // any answer of the plugin comes after its events
-}
-
-// Invoke makes a unary call of the plugin. It returns once the events that arose before the
-// answer have been passed on.
-func (l *link) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
-	var trailer metadata.MD
-	err := l.conn.Invoke(ctx, method, args, reply, append(slices.Clip(opts), grpc.Trailer(&trailer))...)
-	l.events.waitForTrailer(ctx, trailer)
-	return err
-}
-
-// NewStream opens a stream to the plugin, whose end waits like the answer of Invoke.
-func (l *link) NewStream(ctx context.Context, desc *grpc.StreamDesc, method string, opts ...grpc.CallOption) (grpc.ClientStream, error) {
-	under, err := l.conn.NewStream(ctx, desc, method, opts...)
-	if err != nil {
-		return nil, err
-	}
-	wait := func() { l.events.waitForTrailer(ctx, under.Trailer()) }
-	return orderedStream{under, wait, !desc.ServerStreams}, nil
-}
-
-// orderedStream is a stream whose end comes after the events that arose before it.
-type orderedStream struct {
-	grpc.ClientStream
-	wait   func() // for the events that the trailer announces
-	single bool   // the plugin sends one message only
-}
-
-// RecvMsg receives one message. The end of the stream waits for the events before it.
-func (s orderedStream) RecvMsg(m any) error {
-	err := s.ClientStream.RecvMsg(m)
-	if err != nil || s.single {
-		s.wait()
-	}
-	return err
 }

@@ -33,7 +33,7 @@ func TestExitIsNoticed(t *testing.T) {
 			r := newRig(t, rogue())
 			r.activate()
 			_, err := r.Invoke(r.contextFor(patience), shell.Call{Method: test.method, Params: []byte(test.params)})
-			if !errors.Is(err, shell.ErrUnavailable) {
+			if !errors.Is(err, shell.ErrNotAnswered) {
 				t.Errorf("the call returned %v", err)
 			}
 			got := receive(t, r.sink.exits)

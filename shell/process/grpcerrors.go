@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/grpc/codes"
@@ -18,6 +19,9 @@ func shellErrorFromGRPC(err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, shell.ErrNotDelivered) || errors.Is(err, shell.ErrNotAnswered) {
+		return err // the link knows
+	}
 	s := status.Convert(err)
 	if detail := shellpb.ErrorDetailOf(err); detail != nil {
 		return &shell.PluginError{Code: int(detail.GetCode()), Message: s.Message(), Data: detail.GetData()}
@@ -31,8 +35,6 @@ func shellErrorFromGRPC(err error) error {
 		return fmt.Errorf("%w: no answer from the plugin", context.DeadlineExceeded)
 	case codes.Canceled:
 		return context.Canceled
-	case codes.Unavailable:
-		return fmt.Errorf("%w: %s", shell.ErrUnavailable, s.Message())
 	default:
 		return &shell.PluginError{Message: s.Message()}
 	}

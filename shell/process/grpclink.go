@@ -33,6 +33,7 @@ type link struct {
 	socket string // path
 	conn   *grpc.ClientConn
 	made   atomic.Pointer[grpc.ClientConn] // conn, known before go-plugin returns it
+	losses atomic.Int64                    // how often a connection was lost or closed
 
 	events      eventOrder
 	lifetime    context.Context // ends the streams and go-plugin's goroutines
@@ -59,7 +60,7 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger) (*link, error) {
 		SyncStdout:       t.output.NewLineLogger("stdout"),
 		SyncStderr:       t.output.NewLineLogger("stderr"),
 		GRPCDialOptions: []grpc.DialOption{
-			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dialAndCheckPeer(ctx, t, address) }),
+			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.dial(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 			grpc.WithDisableServiceConfig(),
 			grpc.WithStreamInterceptor(l.keepConnAndOpenStream),
@@ -80,6 +81,15 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger) (*link, error) {
 	}
 	l.conn = protocol.(*plugin.GRPCClient).Conn //nolint:errcheck // only gRPC is allowed above
 	return l, nil
+}
+
+// dial connects to the socket of tree t, and counts when the connection is lost.
+func (l *link) dial(ctx context.Context, t *tree, address *net.UnixAddr) (net.Conn, error) {
+	conn, err := dialAndCheckPeer(ctx, t, address)
+	if err != nil {
+		return nil, err
+	}
+	return &linkConn{Conn: conn, noteLoss: sync.OnceFunc(func() { l.losses.Add(1) })}, nil
 }
 
 // dialAndCheckPeer connects to the socket and checks that a process of the tree listens
@@ -183,7 +193,7 @@ func (b *Backend) dialAndRouteTo(ctx context.Context, t *tree) error {
 }
 
 // closeLinkAndWait closes the link, if there is one, and returns when no goroutine reads
-// from it. Calls to the plugin then fail with UNAVAILABLE.
+// from it. Calls to the plugin then fail with ErrUnavailable.
 func (b *Backend) closeLinkAndWait() {
 	b.mu.Lock()
 	l := b.life.link
@@ -322,7 +332,7 @@ func (a reattachedRunner) HostToPlugin(network, address string) (string, string,
 }
 
 // router is a gRPC connection that outlives the links: it passes calls to the present
-// one, and fails them with UNAVAILABLE while there is none.
+// one, and fails them with ErrUnavailable while there is none.
 type router struct {
 	link atomic.Pointer[link]
 }
@@ -350,4 +360,4 @@ func (r *router) NewStream(ctx context.Context, desc *grpc.StreamDesc, method st
 	return l.NewStream(ctx, desc, method, opts...)
 }
 
-var errNotConnected = status.Error(codes.Unavailable, "the plugin is not connected")
+var errNotConnected = fmt.Errorf("%w: %w: the plugin is not connected", shell.ErrUnavailable, shell.ErrNotDelivered)

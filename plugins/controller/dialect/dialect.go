@@ -82,19 +82,11 @@ func ErrorFor(d Dialect, err error) *jsonrpc.Error {
 	if numbered.Cause == nil {
 		return e
 	}
-	var data struct {
-		Cause        string `json:"cause,omitempty"`
-		RetryAfterMs int64  `json:"retryAfterMs,omitempty"`
-	}
+	data := thunder.DataOf(numbered.Cause)
 	if numbered.CauseAddsToNumber() {
 		data.Cause = strings.ReplaceAll(numbered.Cause.Error(), "\n", "; ")
 	}
-	if errors.Is(numbered.Cause, shell.ErrBusy) {
-		data.RetryAfterMs = shell.RetryAfter.Milliseconds()
-	}
-	if data.Cause != "" || data.RetryAfterMs != 0 {
-		e.Data = jsonrpc.MustMarshal(data)
-	}
+	e.Data = data.JSONOrNil()
 	return e
 }
 

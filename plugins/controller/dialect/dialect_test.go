@@ -26,6 +26,8 @@ func TestFailure(t *testing.T) {
 		{shell.ErrIllegalState, jsonrpc.Error{Code: 5, Message: "The service is in an illegal state!!!."}},
 		{fmt.Errorf("x: %w", statecontrol.ErrIllegalState), jsonrpc.Error{Code: 5, Message: "The service is in an illegal state!!!.", Data: cause("x: the plugin is already in that state")}},
 		{fmt.Errorf("%w: x", shell.ErrTimedOut), jsonrpc.Error{Code: -32000, Message: "Call timed out.", Data: cause("timed out: x")}},
+		{&shell.CallTimeoutError{Delivered: true}, jsonrpc.Error{Code: -32000, Message: "Call timed out.", Data: []byte(`{"cause":"timed out: ","delivered":true}`)}},
+		{thunder.WithCallNumber(shell.ErrNotAnswered), jsonrpc.Error{Code: 25, Message: "ERROR_RPC_CALL_FAILED"}},
 		{context.DeadlineExceeded, jsonrpc.Error{Code: -32000, Message: "Call timed out."}},
 		{context.Canceled, jsonrpc.Error{Code: 58, Message: "ERROR_ABORTED"}},
 		{shell.ErrInProgress, jsonrpc.Error{Code: 12, Message: "ERROR_INPROGRESS"}},

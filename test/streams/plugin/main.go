@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"google.golang.org/grpc"
 
@@ -47,6 +48,11 @@ func (p *plugin) Methods() sdk.Methods {
 			}
 			return err == nil, err
 		}),
+		// die ends the process in the middle of the call.
+		"die": func(context.Context, sdk.Call) (any, error) {
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			select {}
+		},
 		"release": sdk.Method(func(context.Context, struct{}) (bool, error) {
 			if p.kept == nil {
 				return false, errors.New("there is none")
