@@ -6,13 +6,21 @@ import (
 	"time"
 )
 
+// Kill kills every process in the cgroup and below, and does not wait for their end.
+func (d Dir) Kill() error {
+	if err := d.Set("cgroup.kill", "1"); err != nil {
+		return fmt.Errorf("cannot kill the cgroup: %w", err)
+	}
+	return nil
+}
+
 // KillAndWait kills every process in the cgroup and below, and waits until none is left. It
 // returns an error if processes are left after ten seconds. The cgroup should not be used
 // again, because Linux (such as 6.18) may also kill processes that are cloned into the
 // cgroup later.
 func (d Dir) KillAndWait() error {
-	if err := d.Set("cgroup.kill", "1"); err != nil {
-		return fmt.Errorf("cannot kill the cgroup: %w", err)
+	if err := d.Kill(); err != nil {
+		return err
 	}
 	return d.WaitUntilEmpty()
 }

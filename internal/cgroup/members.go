@@ -21,6 +21,9 @@ func (d Dir) Members() (pids []int) {
 	return pids
 }
 
+// IsPopulated reports whether a process that has not ended is in the cgroup or below.
+func (d Dir) IsPopulated() bool { return strings.Contains(d.readFile("cgroup.events"), "populated 1") }
+
 // MembersOutsideTree returns the PIDs of the living members that are neither the process
 // rootPID nor its descendants.
 func (d Dir) MembersOutsideTree(rootPID int) []int {

@@ -267,6 +267,9 @@ func (h *Host) CleanUpAndClose(hasSuccessor bool) error {
 		if st := s.State(); st == shell.Hibernated || st == shell.Activated && hasSuccessor {
 			continue
 		}
+		if h.Processes.Remains.IsLeft(s.Callsign()) {
+			continue // the next host needs the journal
+		}
 		if err := os.RemoveAll(filepath.Join(h.options.RunDir, s.Callsign())); err != nil {
 			errs = append(errs, fmt.Errorf("cannot clear the run directory: %w", err))
 		}

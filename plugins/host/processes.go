@@ -32,6 +32,9 @@ func (h *Host) openProcessHost() error {
 	if err != nil {
 		h.log.Info().Err(err).Msg("plugins run without cgroups of their own")
 	}
+	if cgroups != nil && cgroups.UnendedError() != nil {
+		h.log.Error().Err(cgroups.UnendedError()).Msg("processes of an earlier host are left, their instances can't start beside them")
+	}
 	if adopt && (cgroups == nil || os.Geteuid() != 0) {
 		h.log.Warn().Msg("on-host-exit = \"adopt\" needs root and cgroups: plugins end with this host")
 		adopt = false
@@ -46,7 +49,7 @@ func (h *Host) openProcessHost() error {
 	}
 	h.Processes = process.Host{
 		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,
-		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log,
+		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log, Remains: &process.Remains{},
 		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
 	}
 	if h.store != nil {

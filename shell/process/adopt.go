@@ -51,7 +51,10 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	if b.currentLife().tree != nil {
 		return shell.Information{}, errors.Join(err, b.Stop(ctx))
 	}
-	return shell.Information{}, errors.Join(err, j.killTreeAndRemoveCgroup(b.host.Cgroups), b.host.endAndRemoveLoading(b.runDir()), os.RemoveAll(b.runDir()))
+	if kerr := b.killTreeOfJournal(j); kerr != nil {
+		return shell.Information{}, errors.Join(err, kerr) // the next host needs the journal
+	}
+	return shell.Information{}, errors.Join(err, b.host.endAndRemoveLoading(b.runDir()), os.RemoveAll(b.runDir()))
 }
 
 // checkAdoptable returns why the tree can't be adopted according to its journal and to this
@@ -150,6 +153,7 @@ func (b *Backend) thawAndOpenTree(ctx context.Context, j *journal) (_ *tree, err
 	if t.root, err = os.FindProcess(root); err != nil {
 		return nil, err
 	}
+	t.rootStarted = procfs.StartTicks(root)
 	t.programPID = t.findProgramPID()
 	if now := procfs.ExecutableID(t.programPID); j.Executing != "" && now != j.Executing {
 		return nil, fmt.Errorf("process %d executes another file than the plugin did", t.programPID)
@@ -263,9 +267,14 @@ func (h Host) KillRemovedInstances(mayRun func(callsign string) bool) error {
 		dir := filepath.Join(h.RunDir, entry.Name())
 		j, err := readJournal(dir)
 		errs = append(errs, err)
-		if j != nil {
-			errs = append(errs, j.killTreeAndRemoveCgroup(h.Cgroups), h.endAndRemoveLoading(dir), os.RemoveAll(dir))
+		if j == nil {
+			continue
 		}
+		if err := j.killTreeAndRemoveCgroup(h.Cgroups); err != nil {
+			errs = append(errs, err) // a later host needs the journal
+			continue
+		}
+		errs = append(errs, h.endAndRemoveLoading(dir), os.RemoveAll(dir))
 	}
 	return errors.Join(errs...)
 }

@@ -48,6 +48,9 @@ type Host struct {
 	Adopt  bool
 	Engine hibernate.Engine
 	Images *hibernate.Store
+	// Remains are the trees that don't end although they were killed. With nil each
+	// backend has its own.
+	Remains *Remains
 	// Programs caches what programs say of themselves, across hosts. With nil each
 	// backend has a cache of its own.
 	Programs ProgramCache
@@ -115,6 +118,9 @@ func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 func newBackend(dirName string, h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	if h.Programs == nil {
 		h.Programs = make(ownCache)
+	}
+	if h.Remains == nil {
+		h.Remains = &Remains{}
 	}
 	r, now := &router{}, config()
 	return &Backend{
@@ -235,9 +241,12 @@ func (b *Backend) Stop(ctx context.Context) error {
 		failpoint.Hit("stop.asked")
 		t.sendSIGTERMAndWait(grace)
 	}
-	err := t.killAndRelease()
+	err := b.killAndReleaseTree(t)
 	failpoint.Hit("stop.ended")
 	_ = b.closeHostSocketAndConns(ctx, pluginDisconnectLimit) // the plugin's ends are closed with its processes
+	if errors.Is(err, errUnended) {
+		return err // the next host needs the journal
+	}
 	return errors.Join(err, os.RemoveAll(b.runDir()))
 }
 

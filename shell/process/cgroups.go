@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -18,6 +19,7 @@ type Cgroups struct {
 	dir  cgroup.Dir // the cgroups of the instances are in it
 	base cgroup.Dir // dir is in it
 
+	unended     error            // why processes of an earlier host are left
 	unavailable map[string]error // by controller, why no limit of it can be enforced
 	enabled     []string         // the controllers that this host has enabled for the children of base
 	hostDir     cgroup.Dir       // the cgroup in base that the host itself is in, "" if it is in base
@@ -47,16 +49,23 @@ func OpenAndClearCgroups(runDir string, adopt bool) (*Cgroups, error) {
 		return nil, errors.Join(fmt.Errorf("cannot use cgroups: %w; it came with Linux 5.14", err), c.Close())
 	}
 	if err := c.killLeftPlugins(runDir, adopt); err != nil {
-		return nil, fmt.Errorf("cannot end what an earlier host left: %w", err)
+		c.unended = fmt.Errorf("cannot end what an earlier host left: %w", err)
 	}
 	c.enableControllersOrNoteWhy(adopt)
 	return c, nil
 }
 
+// UnendedError returns why processes that an earlier host left in its cgroups have not ended,
+// nil if they have. Their instances can't start before.
+func (c *Cgroups) UnendedError() error { return c.unended }
+
 // killLeftPlugins kills the plugins that an earlier host left in its cgroups, and removes
 // the cgroups. With spareAdoptable it spares plugins that have a journal.
 func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
 	entries, err := os.ReadDir(string(c.dir))
+	errs := []error{err}
+	var mu sync.Mutex // guards errs
+	var killing sync.WaitGroup
 	for _, entry := range entries {
 		if !entry.IsDir() {
 			continue // one of the kernel's own files
@@ -65,16 +74,25 @@ func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
 		if j, _ := readJournal(filepath.Join(runDir, dir.Name())); spareAdoptable && j != nil && j.Cgroup == dir {
 			continue // the plugin's backend decides
 		}
-		err = errors.Join(err, dir.KillAndWait(), dir.RemoveTreeWhenEmpty())
+		killing.Go(func() { // side by side: each may take until its limit
+			err := dir.KillAndWait()
+			if err == nil {
+				err = dir.RemoveTreeWhenEmpty()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			errs = append(errs, err)
+		})
 	}
-	return err
+	killing.Wait()
+	return errors.Join(errs...)
 }
 
 // KillAll kills the processes of all plugins that are in a cgroup of the host, and does not
 // wait for their end. It does nothing to a nil Cgroups.
 func (c *Cgroups) KillAll() {
 	if c != nil {
-		_ = c.dir.Set("cgroup.kill", "1") // without the cgroup there is nothing to kill
+		_ = c.dir.Kill() // without the cgroup there is nothing to kill
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"syscall"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -20,6 +19,7 @@ import (
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/internal/reap"
 	"dormouse/internal/regularfile"
 	"dormouse/shell"
 )
@@ -202,7 +202,10 @@ func (b *Backend) loadImageAndClearLeftovers() error {
 		if left == nil {
 			return err
 		}
-		return errors.Join(err, left.killTreeAndRemoveCgroup(b.host.Cgroups), b.host.endAndRemoveLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), journalName)))
+		if kerr := b.killTreeOfJournal(left); kerr != nil {
+			return errors.Join(err, kerr) // the next host needs the journal
+		}
+		return errors.Join(err, b.host.endAndRemoveLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), journalName)))
 	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == phaseWaking || left.Phase == phaseRunning):
 		err = errors.Join(err, b.imageDir.DiscardSpent())
 	case !errors.Is(ierr, hibernate.ErrNoImage):
@@ -214,18 +217,52 @@ func (b *Backend) loadImageAndClearLeftovers() error {
 	return err
 }
 
+// killTreeOfJournal kills and reaps what is left of the tree that the journal describes, and
+// removes its cgroup. If it does not end, the error wraps errUnended, and no tree of the
+// instance starts before it has ended.
+func (b *Backend) killTreeOfJournal(j *journal) error {
+	err := j.killTreeAndRemoveCgroup(b.host.Cgroups)
+	if errors.Is(err, errUnended) {
+		b.host.Remains.note(b.dirName, j.remains(b.host.Cgroups))
+	}
+	return err
+}
+
+// remains returns the tree of the journal as remains.
+func (j *journal) remains(hostCgroups *Cgroups) remains {
+	return remains{root: j.Root, started: j.RootStarted, group: j.Cgroup, release: func() error { return j.removeCgroup(hostCgroups) }}
+}
+
 // killTreeAndRemoveCgroup kills and reaps what is left of the tree and removes its
 // cgroup. The cgroup may be below another one than hostCgroups, if the earlier host
-// lived in another cgroup. It does nothing without a cgroup or after a reboot.
+// lived in another cgroup, and the root may have left it. It does nothing after a reboot.
+// The error wraps errUnended if the tree does not end.
 func (j *journal) killTreeAndRemoveCgroup(hostCgroups *Cgroups) error {
-	if j.Cgroup == "" || j.Boot != procfs.BootID() {
+	if j.Boot != procfs.BootID() {
 		return nil
 	}
-	defer reapChildren(j.ownChildPIDs())
-	if !j.Cgroup.Exists() {
-		return nil // the cgroup is gone, so its processes have ended
+	children := j.ownChildPIDs()
+	killProcess(j.Root, j.RootStarted)
+	if j.Cgroup.Exists() {
+		if err := j.Cgroup.Kill(); err != nil {
+			return err
+		}
 	}
-	err := errors.Join(j.Cgroup.KillAndWait(), j.Cgroup.RemoveTreeWhenEmpty())
+	for _, pid := range children {
+		_ = reap.Child(pid, killLimit) // awaitEnd says which has not ended
+	}
+	if err := j.remains(hostCgroups).awaitEnd(); err != nil {
+		return err
+	}
+	return j.removeCgroup(hostCgroups)
+}
+
+// removeCgroup removes the cgroup of a tree that has ended, if it is there.
+func (j *journal) removeCgroup(hostCgroups *Cgroups) error {
+	if !j.Cgroup.Exists() {
+		return nil
+	}
+	err := j.Cgroup.RemoveTreeWhenEmpty()
 	if parent := j.Cgroup.Parent(); hostCgroups == nil || parent != hostCgroups.dir {
 		_ = os.Remove(string(parent)) // works if this was the last cgroup in it
 	}
@@ -241,13 +278,6 @@ func (j *journal) ownChildPIDs() []int {
 	}
 	slices.Sort(pids)
 	return slices.DeleteFunc(slices.Compact(pids), func(pid int) bool { return procfs.Parent(pid) != os.Getpid() })
-}
-
-// reapChildren waits for children that have been killed.
-func reapChildren(pids []int) {
-	for _, pid := range pids {
-		_, _ = syscall.Wait4(pid, nil, 0, nil)
-	}
 }
 
 // checksumOfStartConfig returns a checksum of all that a plugin with the configuration is

@@ -16,6 +16,8 @@ import (
 
 	"dormouse/internal/failpoint"
 	"dormouse/internal/native"
+	"dormouse/internal/procfs"
+	"dormouse/internal/reap"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
 	"dormouse/shell/shellpb"
@@ -28,6 +30,9 @@ var inheritedVariables = []string{"PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDI
 // by its path, and waits for its handshake. After an error, Stop ends the processes that
 // were started.
 func (b *Backend) startProgramAndShakeHands(ctx context.Context, program string) (*tree, error) {
+	if err := b.host.Remains.checkAndRelease(b.dirName); err != nil {
+		return nil, err
+	}
 	if err := b.clearRunDirAndMakeDirs(); err != nil {
 		return nil, err
 	}
@@ -104,9 +109,9 @@ func (b *Backend) startAndWatchTree(startRoot func(*tree) error) (*tree, error) 
 	}
 	if err != nil {
 		t.kill()
-		_, werr := t.root.Wait()
-		return nil, errors.Join(err, werr, t.closeOutputAndRemoveCgroup())
+		return nil, errors.Join(err, reap.Child(t.root.Pid, killLimit), t.closeOutputAndRemoveCgroup())
 	}
+	t.rootStarted = procfs.StartTicks(t.root.Pid)
 	t.watchAndReportExit(b.sink.Exited)
 	b.setRunningTree(t)
 	return t, nil

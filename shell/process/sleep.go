@@ -245,7 +245,7 @@ func (c checkpointTree) Revive(ctx context.Context) error {
 
 // Kill destroys the tree after its image is published. A failure is logged.
 func (c checkpointTree) Kill(context.Context) {
-	if err := c.t.killAndRelease(); err != nil {
+	if err := c.b.killAndReleaseTree(c.t); err != nil {
 		c.b.log.Warn().Err(err).Msg("a hibernated plugin left something behind")
 	}
 }

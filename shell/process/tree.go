@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -27,6 +28,7 @@ type tree struct {
 	socket string    // path of the plugin's socket
 
 	root         *os.Process // pid 1
+	rootStarted  uint64      // start time of the root, in clock ticks since the boot
 	pidfd        *pidfd      // of the root
 	foreign      bool        // the root is not a child of this host
 	bound        bool        // the kernel kills the tree when the host ends
@@ -225,10 +227,20 @@ func (t *tree) sendSIGTERMAndWait(limit time.Duration) {
 }
 
 // killAndRelease kills and reaps what still runs, reads the rest of the output, and releases
-// all that the tree had.
+// all that the tree had. A tree that has not ended within killLimit keeps all; the error then
+// wraps errUnended.
 func (t *tree) killAndRelease() error {
 	t.killUnreported()
-	<-t.exited
+	t.waitEnd(killLimit)
+	if !t.hasEnded() {
+		return cmp.Or(remainsOf(t).endError(), errUnended)
+	}
+	return t.release()
+}
+
+// release reads the rest of the output of a tree that has ended, and releases all that the
+// tree had.
+func (t *tree) release() error {
 	t.background.Wait()
 	if t.foreign {
 		_ = t.root.Release() // not earlier: Release forgets the PID
@@ -244,12 +256,12 @@ func (t *tree) killUnreported() {
 	}
 }
 
-// kill kills all processes of the tree. It does not wait until they are reaped.
+// kill kills all processes of the tree. It does not wait until they have ended. The root is
+// also killed by itself, and with it its namespace, since a plugin may have moved processes to
+// another cgroup.
 func (t *tree) kill() {
-	if t.group != nil && t.group.KillAndWait() == nil {
-		return
-	}
-	if !t.ownNamespace {
+	killed := t.group != nil && t.group.Kill() == nil
+	if !killed && !t.ownNamespace {
 		// The root kills its descendants at SIGQUIT, unless the plugin, which has the same
 		// user, has stopped it: hence SIGCONT.
 		if t.root.Signal(syscall.SIGQUIT) == nil && t.root.Signal(syscall.SIGCONT) == nil {
@@ -300,9 +312,12 @@ func (t *tree) cgroup() cgroup.Dir {
 
 // waitExitError waits for the end of the tree and returns how and why the tree ended.
 // The error wraps shell.ErrExited, and shell.ErrMemoryExceeded if the kernel killed one
-// of its processes for memory.
+// of its processes for memory. It wraps errUnended if the tree does not end within killLimit.
 func (t *tree) waitExitError() error {
-	<-t.exited
+	t.waitEnd(killLimit)
+	if !t.hasEnded() {
+		return fmt.Errorf("%w: %w", shell.ErrExited, cmp.Or(remainsOf(t).endError(), errUnended))
+	}
 	if cause := t.killCause.Load(); cause != nil {
 		return *cause
 	}

@@ -140,6 +140,9 @@ func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note 
 	if err != nil {
 		return nil, err
 	}
+	if err := b.host.Remains.checkAndRelease(b.dirName); err != nil {
+		return nil, err
+	}
 	if err := b.writeRestoreJournal(image, note, p); err != nil {
 		return nil, err
 	}
