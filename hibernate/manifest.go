@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/hibernate/descriptors"
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/procfs"
@@ -45,6 +46,8 @@ type manifest struct {
 	Threads []procfs.ThreadIdentity `json:"tasks"`
 	// Tuning are the settings of threads that engines do not restore.
 	Tuning []procfs.ThreadTuning `json:"tuning,omitempty"`
+	// Descriptors is what engines do not restore of open sockets and timers.
+	Descriptors descriptors.Notes `json:"descriptors,omitzero"`
 	// Droppable is memory that two trees from one image must not have in common;
 	// see procfs.DroppableMemory. Only a golden image has such memory.
 	Droppable []procfs.MemorySpan `json:"droppable,omitempty"`
@@ -93,14 +96,17 @@ func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, err
 }
 
 // fillFromStoppedTree sets in the manifest the time, the rights and settings of the stopped
-// tree, for a golden image its droppable memory, and its code. Of the code it reads what
-// was not read before the tree stopped, or has changed since.
+// tree, what its sockets and timers are, for a golden image its droppable memory, and its
+// code. Of the code it reads what was not read before the tree stopped, or has changed since.
 func (m *manifest) fillFromStoppedTree(pids []int, t pack.Tagger) (err error) {
 	m.Created, m.Uptime = time.Now().Round(0), timeSinceBoot()
 	if m.Threads, err = procfs.ThreadIdentities(pids); err != nil {
 		return err
 	}
 	m.Tuning = procfs.DifferingThreadTunings(pids)
+	if m.Descriptors, err = descriptors.Take(pids); err != nil {
+		return err
+	}
 	if m.Golden {
 		if m.Droppable, err = procfs.DroppableMemory(pids); err != nil {
 			return err

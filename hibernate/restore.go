@@ -278,7 +278,8 @@ func (i *Image) neededScratchSize() int64 {
 }
 
 // verifyMarkUsedAndLetRun compares the rights and cgroups of the restored tree with the dumped
-// one's, restores settings of threads that the engine does not, zeroes droppable memory,
+// one's, restores what the engine does not of threads, sockets and timers, zeroes droppable
+// memory,
 // marks the image's generation as used, and lets the tree run.
 func (r *restoration) verifyMarkUsedAndLetRun() error {
 	m := &r.image.manifest
@@ -294,6 +295,9 @@ func (r *restoration) verifyMarkUsedAndLetRun() error {
 		return err
 	}
 	if err := procfs.ApplyThreadTunings(pids, m.Tuning); err != nil {
+		return err
+	}
+	if err := m.Descriptors.Apply(pids); err != nil {
 		return err
 	}
 	if err := procfs.ZeroMemory(pids, m.Droppable); err != nil {

@@ -72,6 +72,9 @@ func compileHolder(t *testing.T) (path string, objects []string) {
 func startHolder(t *testing.T, program, object string) (*holder, string) {
 	t.Helper()
 	h := &holder{object: object, dir: t.TempDir(), cgroup: hibernatetest.NewCgroup(t)}
+	if object == "socket-settings" {
+		writeOptions(t, h.dir)
+	}
 	pidone, err := native.InstallPidone(filepath.Dir(program))
 	must(t, err)
 	h.pipes(t)
@@ -173,7 +176,7 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 		return fmt.Errorf("wake: %w", err)
 	}
 	h.root = root
-	return nil
+	return image.Discard()
 }
 
 // timePassing is how long the objects that measure time sleep.

@@ -89,11 +89,16 @@ func (d Descriptor) SocketProtocol() string {
 	return unix.ByteSliceToString(name[:n])
 }
 
+// Info returns the lines of /proc/<pid>/fdinfo/<fd>, "" when the file is closed.
+func (d Descriptor) Info() string {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
+	return string(text)
+}
+
 // InfoField returns the value of the key in /proc/<pid>/fdinfo/<fd>, "" when the key is
 // missing or the file is closed.
 func (d Descriptor) InfoField(key string) string {
-	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/fdinfo/%d", d.PID, d.FD))
-	return findLineValue(string(text), key+":")
+	return findLineValue(d.Info(), key+":")
 }
 
 // OpenFlags returns the flags with which the file is open, see open(2).
@@ -115,7 +120,7 @@ func (d Descriptor) DiskSizeIfDeleted() (size int64, isDeletedFile bool) {
 // HasUnreadData reports whether the socket has received data that the process has not read
 // yet. It returns an error for other files.
 func (d Descriptor) HasUnreadData() (unread bool, err error) {
-	err = d.withDuplicate(func(fd int) error {
+	err = d.WithDuplicate(func(fd int) error {
 		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
 		size := uint32(unsafe.Sizeof(words))
 		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
@@ -132,7 +137,7 @@ func (d Descriptor) HasUnreadData() (unread bool, err error) {
 // ReadableBytes returns the number of bytes that can be read now from the pipe, terminal
 // or socket, and an error for other files.
 func (d Descriptor) ReadableBytes() (size uint32, err error) {
-	err = d.withDuplicate(func(fd int) error {
+	err = d.WithDuplicate(func(fd int) error {
 		size, err = unix.IoctlGetUint32(fd, unix.TIOCINQ) // FIONREAD by another name
 		return err
 	})
@@ -153,10 +158,10 @@ func FindSocketHolder(inode uint32) (pid int) {
 // path returns the path in /proc at which the open file can be opened or examined.
 func (d Descriptor) path() string { return fmt.Sprintf("/proc/%d/fd/%d", d.PID, d.FD) }
 
-// withDuplicate calls use with a duplicate of the descriptor in this process, and closes
+// WithDuplicate calls use with a duplicate of the descriptor in this process, and closes
 // the duplicate after the call, see pidfd_getfd(2). It returns the error of use, or an error
 // if there can be no duplicate.
-func (d Descriptor) withDuplicate(use func(fd int) error) error {
+func (d Descriptor) WithDuplicate(use func(fd int) error) error {
 	pidfd, err := unix.PidfdOpen(d.PID, 0)
 	if err != nil {
 		return err

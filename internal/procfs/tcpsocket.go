@@ -17,7 +17,7 @@ type TCPSocket struct {
 // TCPSocket returns the state of the open TCP socket, and an error when the file is not a
 // TCP socket.
 func (d Descriptor) TCPSocket() (s TCPSocket, err error) {
-	err = d.withDuplicate(func(fd int) error {
+	err = d.WithDuplicate(func(fd int) error {
 		accepts, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ACCEPTCONN)
 		if err != nil {
 			return err

@@ -21,6 +21,8 @@ var sockets = Table{
 	{Kind: "netlink", Fate: ComesBack, Text: "netlink sockets and their groups"},
 	{Kind: "netlink-unread", Fate: Refused, Text: "netlink messages not yet read",
 		Name: "a netlink socket with messages to read", Advice: "read them, or close it in BeforeCheckpoint", Passing: true},
+	{Kind: "socket-option", Fate: BroughtBack, Text: "options of sockets that can be read: of IP, IPv6, TCP, UDP, netlink, packet and all sockets"},
+	{Kind: "multicast", Fate: BroughtBack, Text: "multicast groups of a socket, with their interfaces and sources; a wake waits for an interface that is not there yet"},
 	{Kind: "vsock", Fate: Refused, Text: "vsock sockets",
 		Name: "a socket of protocol AF_VSOCK", Advice: reopen},
 }

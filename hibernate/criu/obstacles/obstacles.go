@@ -215,6 +215,11 @@ func describeAlteredDescriptor(d procfs.Descriptor) (what, advice string) {
 		if strings.TrimSpace(d.InfoField("eventfd-semaphore")) == "1" {
 			return "an eventfd that is a semaphore", "it would come back as a plain one: close it in BeforeCheckpoint"
 		}
+	case d.Target == "anon_inode:[timerfd]":
+		const realtimeAlarm, boottimeAlarm = "8", "9" // CLOCK_REALTIME_ALARM, CLOCK_BOOTTIME_ALARM
+		if clock := strings.TrimSpace(d.InfoField("clockid")); clock == realtimeAlarm || clock == boottimeAlarm {
+			return "a timerfd that wakes the machine", "use CLOCK_REALTIME or CLOCK_BOOTTIME: a sleeping plugin is woken by calls only"
+		}
 	case strings.HasPrefix(d.Target, "pipe:["):
 		if d.OpenFlags()&unix.O_DIRECT != 0 {
 			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"

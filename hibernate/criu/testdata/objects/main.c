@@ -81,9 +81,9 @@ const char *flags(const void *p) {
 }
 
 int main(int argc, char **argv) {
-	const struct object *all[] = {files, memory, processes, sockets, rights, times};
+	const struct object *all[] = {files, memory, processes, sockets, rights, times, options};
 	char word[16];
-	for (int i = 0; argc > 1 && i < 6; i++)
+	for (int i = 0; argc > 1 && i < 7; i++)
 		for (const struct object *o = all[i]; o->name; o++)
 			if (!strcmp(o->name, argv[1])) {
 				o->set();
@@ -93,7 +93,7 @@ int main(int argc, char **argv) {
 				puts("ok"), fflush(stdout);
 				for (;;) pause();
 			}
-	for (int i = 0; argc == 1 && i < 6; i++)
+	for (int i = 0; argc == 1 && i < 7; i++)
 		for (const struct object *o = all[i]; o->name; o++) puts(o->name);
 	return 0;
 }

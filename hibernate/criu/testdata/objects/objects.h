@@ -26,7 +26,7 @@ struct object {
 	void (*check)(void);
 };
 
-extern const struct object files[], memory[], processes[], sockets[], rights[], times[];
+extern const struct object files[], memory[], processes[], sockets[], rights[], times[], options[];
 
 // CHECK ends the program with what does not hold.
 #define CHECK(x)                                                                               \

@@ -4,6 +4,7 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/ethernet.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <stddef.h>
 #include <sys/un.h>
@@ -104,6 +105,138 @@ static void netlink_check(void) { dump_links(); CHECK(recv(a, text, sizeof text,
 static void netlink_data_set(void) { netlink_set(); dump_links(); }
 static void netlink_data_check(void) { CHECK(recv(a, text, sizeof text, MSG_DONTWAIT) > 0); }
 
+// Multicast on the loopback interface: a receives what b sends.
+static struct sockaddr_in group = {.sin_family = AF_INET};
+static struct ip_mreqn membership;
+static int receives(void) { // within a moment
+	struct timeval t = {0, 200000};
+	CHECK(setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0);
+	while (recv(a, text, 99, MSG_DONTWAIT) > 0) continue;
+	CHECK(sendto(b, "x", 1, 0, (void *)&group, sizeof group) == 1);
+	return recv(a, text, 99, 0) == 1;
+}
+static void group_set(void) {
+	int none = 0;
+	inet_aton("239.7.7.7", &group.sin_addr);
+	membership.imr_multiaddr = group.sin_addr, inet_aton("127.0.0.1", &membership.imr_address);
+	open_socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(bind(a, (void *)&here, length) == 0 && getsockname(a, (void *)&here, &length) == 0 && (b = socket(AF_INET, SOCK_DGRAM, 0)) >= 0);
+	group.sin_port = here.sin_port;
+	CHECK(setsockopt(a, IPPROTO_IP, IP_MULTICAST_ALL, &none, sizeof none) == 0);
+	CHECK(setsockopt(b, IPPROTO_IP, IP_MULTICAST_IF, &membership.imr_address, 4) == 0);
+	CHECK(setsockopt(a, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, 8) == 0);
+	CHECK(receives());
+}
+static void group_check(void) {
+	CHECK(receives());
+	CHECK(setsockopt(a, IPPROTO_IP, IP_DROP_MEMBERSHIP, &membership, 8) == 0 && !receives());
+	CHECK(setsockopt(a, IPPROTO_IP, IP_ADD_MEMBERSHIP, &membership, 8) == 0 && receives());
+}
+static struct group_source_req source_of(const char *address) {
+	struct group_source_req r = {.gsr_interface = 1};
+	struct sockaddr_in sender = {.sin_family = AF_INET};
+	inet_aton(address, &sender.sin_addr);
+	memcpy(&r.gsr_group, &group, sizeof group), memcpy(&r.gsr_source, &sender, sizeof sender);
+	return r;
+}
+static void sources_set(void) {
+	group_set();
+	struct group_source_req other = source_of("127.0.0.9"), own = source_of("127.0.0.1");
+	CHECK(setsockopt(a, IPPROTO_IP, IP_DROP_MEMBERSHIP, &membership, 8) == 0);
+	CHECK(setsockopt(a, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &other, sizeof other) == 0 && !receives());
+	CHECK(setsockopt(a, IPPROTO_IP, MCAST_JOIN_SOURCE_GROUP, &own, sizeof own) == 0 && receives());
+}
+static void sources_check(void) {
+	struct group_source_req own = source_of("127.0.0.1"), other = source_of("127.0.0.9");
+	CHECK(receives());
+	CHECK(setsockopt(a, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &own, sizeof own) == 0 && !receives());
+	CHECK(setsockopt(a, IPPROTO_IP, MCAST_LEAVE_SOURCE_GROUP, &other, sizeof other) == 0);
+}
+static void blocked_source_set(void) {
+	group_set();
+	struct group_source_req own = source_of("127.0.0.1");
+	CHECK(setsockopt(a, IPPROTO_IP, MCAST_BLOCK_SOURCE, &own, sizeof own) == 0 && !receives());
+}
+static void blocked_source_check(void) {
+	struct group_source_req own = source_of("127.0.0.1");
+	CHECK(!receives());
+	CHECK(setsockopt(a, IPPROTO_IP, MCAST_UNBLOCK_SOURCE, &own, sizeof own) == 0 && receives());
+}
+static void by_index_set(void) { // the interface of what is sent, by its number alone
+	struct ip_mreqn loopback = {.imr_ifindex = 1};
+	group_set();
+	CHECK(close(b) == 0 && (b = socket(AF_INET, SOCK_DGRAM, 0)) >= 0);
+	CHECK(setsockopt(b, IPPROTO_IP, IP_MULTICAST_IF, &loopback, sizeof loopback) == 0 && receives());
+}
+static struct sockaddr_in6 group6 = {.sin6_family = AF_INET6};
+static int receives6(void) {
+	struct timeval t = {0, 200000};
+	CHECK(setsockopt(a, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0);
+	while (recv(a, text, 99, MSG_DONTWAIT) > 0) continue;
+	if (sendto(b, "x", 1, 0, (void *)&group6, sizeof group6) != 1) return 0;
+	return recv(a, text, 99, 0) == 1;
+}
+static void group6_set(void) {
+	struct sockaddr_in6 any = {.sin6_family = AF_INET6};
+	socklen_t n = sizeof any;
+	int none = 0, first = 0;
+	struct ipv6_mreq m = {0};
+	struct if_nameindex *all = if_nameindex();
+	for (int i = 0; all && all[i].if_index; i++) // the loopback interface has no multicast of IPv6
+		if (all[i].if_index > 1 && !strncmp(all[i].if_name, "e", 1)) first = all[i].if_index;
+	m.ipv6mr_interface = first;
+	inet_pton(AF_INET6, "ff05::7777", &m.ipv6mr_multiaddr), group6.sin6_addr = m.ipv6mr_multiaddr;
+	open_socket(AF_INET6, SOCK_DGRAM, 0);
+	CHECK(bind(a, (void *)&any, n) == 0 && getsockname(a, (void *)&any, &n) == 0 && (b = socket(AF_INET6, SOCK_DGRAM, 0)) >= 0);
+	group6.sin6_port = any.sin6_port;
+	CHECK(setsockopt(a, IPPROTO_IPV6, IPV6_MULTICAST_ALL, &none, sizeof none) == 0);
+	CHECK(setsockopt(b, IPPROTO_IPV6, IPV6_MULTICAST_IF, &first, sizeof first) == 0 && setsockopt(b, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, &none, sizeof none) == 0);
+	CHECK(setsockopt(a, IPPROTO_IPV6, IPV6_JOIN_GROUP, &m, sizeof m) == 0);
+	if (!first || !receives6()) absent("multicast of IPv6");
+}
+static void group6_check(void) { CHECK(receives6()); }
+// What each datagram says to a program that asks for it.
+static void told_set(void) {
+	int yes = 1, hops = 5;
+	bound(SOCK_DGRAM, 0);
+	CHECK(setsockopt(a, IPPROTO_IP, IP_PKTINFO, &yes, 4) == 0 && setsockopt(a, IPPROTO_IP, IP_RECVTTL, &yes, 4) == 0 && setsockopt(a, SOL_SOCKET, SO_TIMESTAMP, &yes, 4) == 0);
+	CHECK(setsockopt(b, IPPROTO_IP, IP_TTL, &hops, 4) == 0);
+}
+static void told_check(void) {
+	char space[512];
+	struct iovec v = {text, 9};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+	int info = 0, time = 0, hops = 0;
+	CHECK(sendto(b, "x", 1, 0, (void *)&here, length) == 1 && recvmsg(a, &m, 0) == 1);
+	for (struct cmsghdr *h = CMSG_FIRSTHDR(&m); h; h = CMSG_NXTHDR(&m, h))
+		if (h->cmsg_level == SOL_SOCKET) time = h->cmsg_type == SCM_TIMESTAMP;
+		else if (h->cmsg_type == IP_PKTINFO) info = 1;
+		else if (h->cmsg_type == IP_TTL) memcpy(&hops, CMSG_DATA(h), 4);
+	CHECK(info && time && hops == 5);
+}
+static void errors_set(void) { // an error of the network is queued
+	int yes = 1;
+	bound(SOCK_DGRAM, 0), close(a);
+	CHECK(setsockopt(b, IPPROTO_IP, IP_RECVERR, &yes, 4) == 0);
+}
+static void errors_check(void) {
+	char space[512];
+	struct iovec v = {text, 9};
+	struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1, .msg_control = space, .msg_controllen = sizeof space};
+	CHECK(sendto(b, "x", 1, 0, (void *)&here, length) == 1);
+	CHECK(recvmsg(b, &m, MSG_ERRQUEUE | MSG_DONTWAIT) == 1 && CMSG_FIRSTHDR(&m)->cmsg_type == IP_RECVERR);
+}
+static void defer_set(void) { // accepts only what has something to say
+	int seconds = 5;
+	bound(SOCK_STREAM, 0);
+	CHECK(setsockopt(a, IPPROTO_TCP, 9, &seconds, 4) == 0 && fcntl(a, F_SETFL, O_NONBLOCK) == 0); // TCP_DEFER_ACCEPT
+}
+static void defer_check(void) {
+	CHECK(connect(b, (void *)&here, length) == 0);
+	CHECK(accept(a, NULL, NULL) == -1 && errno == EAGAIN);
+	CHECK(write(b, "x", 1) == 1 && fcntl(a, F_SETFL, 0) == 0 && (c = accept(a, NULL, NULL)) >= 0);
+}
+
 const struct object sockets[] = {
 	{"stream-pair", stream_set, stream_check}, {"seqpacket-pair", packet_pair_set, packets_check}, {"dgram-pair", dgram_set, packets_check},
 	{"pair-with-child", family_set, family_check}, {"half-closed", half_set, half_check}, {"rights-in-flight", rights_set, rights_check},
@@ -113,5 +246,8 @@ const struct object sockets[] = {
 	{"tcp-connection", within_set, closed_check}, {"tcp-connection-no-reuse", stuck_set, within_check}, {"tcp-backlog", backlog_set, there_check},
 	{"udp", udp_set, udp_check}, {"udp-data", udp_data_set, udp_data_check}, {"raw", raw_set, there_check},
 	{"packet", packet_set, there_check}, {"vsock", vsock_set, there_check},
-	{"netlink", netlink_set, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check}, {0},
+	{"netlink", netlink_set, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check},
+	{"multicast", group_set, group_check}, {"multicast-sources", sources_set, sources_check}, {"multicast-blocked-source", blocked_source_set, blocked_source_check},
+	{"multicast-by-index", by_index_set, group_check}, {"multicast6", group6_set, group6_check},
+	{"datagrams-told", told_set, told_check}, {"queued-errors", errors_set, errors_check}, {"defer-accept", defer_set, defer_check}, {0},
 };

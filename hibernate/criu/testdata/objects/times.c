@@ -40,16 +40,111 @@ static void timerfd_set(void) {
 	CHECK((fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)) >= 0 && timerfd_settime(fd, 0, &t, NULL) == 0);
 }
 static void timerfd_check(void) { CHECK(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec > 590 && left.it_value.tv_sec <= 600); }
+static int timer_of(int clock, int flags, struct itimerspec t) {
+	int f = timerfd_create(clock, 0);
+	CHECK(f >= 0 && timerfd_settime(f, flags, &t, NULL) == 0);
+	return f;
+}
+static void wait_readable(int f) {
+	struct pollfd p = {f, POLLIN, 0};
+	CHECK(poll(&p, 1, 3000) == 1);
+}
+// frames_tick reads ticks, and checks that they come as often as they should.
+static void frames_tick(double interval) {
+	uint64_t n, ticks = 0;
+	struct timespec from;
+	clock_gettime(CLOCK_MONOTONIC, &from);
+	for (int i = 0; i < 4; i++) {
+		wait_readable(fd);
+		CHECK(read(fd, &n, 8) == 8);
+		ticks += n;
+	}
+	CHECK(ticks <= since(CLOCK_MONOTONIC, &from) / interval + 1 && ticks >= since(CLOCK_MONOTONIC, &from) / interval - 1);
+}
+static void unread_set(void) { // ticks like the frames of a screen; some are not read yet
+	fd = timer_of(CLOCK_MONOTONIC, 0, (struct itimerspec){{0, 16666667}, {0, 16666667}});
+	begin(), wait_readable(fd), wait_readable(fd);
+}
+static void unread_check(void) {
+	uint64_t n;
+	CHECK(read(fd, &n, 8) == 8);
+	double expected = since(CLOCK_MONOTONIC, &mono) / 0.016666667;
+	CHECK(n <= expected + 1 && n >= expected - 1.5);
+	frames_tick(0.016666667);
+}
+static void slow_set(void) {
+	fd = timer_of(CLOCK_MONOTONIC, 0, (struct itimerspec){{0, 100000000}, {0, 100000000}}), begin();
+}
+static void slow_check(void) {
+	uint64_t n;
+	CHECK(read(fd, &n, 8) == 8);
+	CHECK(n <= since(CLOCK_MONOTONIC, &mono) / 0.1 + 0.01);
+	frames_tick(0.1);
+}
+static void first_set(void) { fd = timer_of(CLOCK_MONOTONIC, 0, (struct itimerspec){{1, 0}, {600, 0}}); }
+static void first_check(void) {
+	CHECK(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec > 590 && left.it_value.tv_sec < 600 && left.it_interval.tv_sec == 1);
+}
+static void absolute_set(void) { // neither a second early nor late
+	begin();
+	struct itimerspec t = {{0, 0}, mono};
+	t.it_value.tv_nsec += 700000000;
+	if (t.it_value.tv_nsec >= 1000000000) t.it_value.tv_sec++, t.it_value.tv_nsec -= 1000000000;
+	fd = timer_of(CLOCK_MONOTONIC, TFD_TIMER_ABSTIME, t);
+}
+static void absolute_check(void) {
+	uint64_t n;
+	CHECK(read(fd, &n, 8) == 8 && n == 1);
+	CHECK(since(CLOCK_MONOTONIC, &mono) >= 0.65);
+}
+static void absolute_far_set(void) { fd = timer_of(CLOCK_MONOTONIC, TFD_TIMER_ABSTIME, (struct itimerspec){{0, 0}, {1000000, 500000000}}); }
+static void absolute_far_check(void) {
+	clock_gettime(CLOCK_MONOTONIC, &mono);
+	CHECK(timerfd_gettime(fd, &left) == 0);
+	double due = mono.tv_sec + mono.tv_nsec / 1e9 + left.it_value.tv_sec + left.it_value.tv_nsec / 1e9;
+	CHECK(due > 1000000.49 && due < 1000000.55);
+}
+static void wall_ticks_set(void) { // goes on while the program sleeps
+	begin();
+	fd = timer_of(CLOCK_REALTIME, TFD_TIMER_ABSTIME, (struct itimerspec){{0, 50000000}, wall});
+}
+static void wall_ticks_check(void) {
+	uint64_t n;
+	CHECK(read(fd, &n, 8) == 8);
+	double expected = since(CLOCK_REALTIME, &wall) / 0.05;
+	CHECK(n >= expected - 1.1 && n <= expected + 2.1);
+	frames_tick(0.05);
+}
+static void cancel_set(void) {
+	fd = timer_of(CLOCK_REALTIME, TFD_TIMER_ABSTIME | TFD_TIMER_CANCEL_ON_SET, (struct itimerspec){{0, 0}, {4102444800, 250000000}});
+}
+static void cancel_check(void) {
+	char path[64];
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	CHECK(strstr(line(path, "settime flags:"), "03"));
+	clock_gettime(CLOCK_REALTIME, &wall);
+	CHECK(timerfd_gettime(fd, &left) == 0);
+	double due = wall.tv_sec + wall.tv_nsec / 1e9 + left.it_value.tv_sec + left.it_value.tv_nsec / 1e9;
+	CHECK(due > 4102444800.24 && due < 4102444800.30);
+}
+static void boot_set(void) { fd = timer_of(CLOCK_BOOTTIME, 0, (struct itimerspec){{0, 0}, {600, 0}}); }
+static void boot_check(void) { CHECK(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec > 590); }
+static void alarm_set(void) {
+	if ((fd = timerfd_create(CLOCK_REALTIME_ALARM, 0)) < 0) absent("an alarm clock");
+	CHECK(timerfd_settime(fd, 0, &(struct itimerspec){{0, 0}, {600, 0}}, NULL) == 0);
+}
 static void due_set(void) {
 	struct itimerspec t = {{0, 1000000}, {0, 1000000}};
 	struct pollfd p;
 	CHECK((fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)) >= 0 && timerfd_settime(fd, 0, &t, NULL) == 0);
 	p = (struct pollfd){fd, POLLIN, 0}, poll(&p, 1, -1), begin();
 }
+static void frames_tick(double);
 static void due_check(void) { // it has fired as often as monotonic time says, not as wall time does
 	uint64_t n;
 	CHECK(read(fd, &n, 8) == 8);
 	CHECK(n <= 1000 * since(CLOCK_MONOTONIC, &mono) + 5);
+	frames_tick(0.001);
 }
 static void *sleeper(void *arg) {
 	struct timespec t = {0, 400000000};
@@ -78,11 +173,20 @@ static void deadline_set(void) {
 	begin(), t.it_value = wall, t.it_value.tv_sec += 1;
 	CHECK((fd = timerfd_create(CLOCK_REALTIME, 0)) >= 0 && timerfd_settime(fd, TFD_TIMER_ABSTIME, &t, NULL) == 0);
 }
-static void deadline_check(void) { uint64_t n; CHECK(read(fd, &n, 8) == 8 && n == 1); }
+static void deadline_check(void) {
+	uint64_t n;
+	double before = since(CLOCK_REALTIME, &wall);
+	CHECK(read(fd, &n, 8) == 8 && n == 1);
+	double after = since(CLOCK_REALTIME, &wall);
+	CHECK(after >= 1 && (after < 1.1 || after < before + 0.1));
+}
 
 const struct object times[] = {
 	{"timer-create", posix_set, posix_check}, {"timer-create-wall", posix_wall_set, posix_check}, {"timer-create-cpu", posix_cpu_set, posix_check},
 	{"setitimer", itimer_set, itimer_check}, {"timerfd", timerfd_set, timerfd_check}, {"timerfd-ticking", due_set, due_check},
 	{"nanosleep", nanosleep_set, asleep_check}, {"poll-timeout", poll_set, asleep_check}, {"monotonic-clock", begin, still_check},
-	{"timerfd-wall-deadline", deadline_set, deadline_check}, {0},
+	{"timerfd-wall-deadline", deadline_set, deadline_check}, {"timerfd-unread", unread_set, unread_check}, {"timerfd-slow", slow_set, slow_check},
+	{"timerfd-first", first_set, first_check}, {"timerfd-absolute", absolute_set, absolute_check}, {"timerfd-absolute-far", absolute_far_set, absolute_far_check},
+	{"timerfd-wall-ticks", wall_ticks_set, wall_ticks_check}, {"timerfd-cancel", cancel_set, cancel_check}, {"timerfd-boottime", boot_set, boot_check},
+	{"timerfd-alarm", alarm_set, boot_check}, {0},
 };
