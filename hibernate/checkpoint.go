@@ -15,6 +15,7 @@ import (
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 )
 
@@ -150,7 +151,7 @@ func (c *checkpoint) undoPhases(ctx context.Context) error {
 	if c.stopped != nil {
 		continueExcept(c.stopped, c.manifest.Stopped)
 	}
-	err := os.RemoveAll(c.draft)
+	err := ownedtree.Remove(c.draft)
 	_ = os.Remove(c.dir.path(generationNew)) // if sealDraft has written it
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
 }

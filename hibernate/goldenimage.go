@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 )
 
@@ -70,7 +71,7 @@ func (d *ImageDir) DiscardGolden() error {
 // lacks room because of why. It remembers that for Golden, and calls GoldenEvicted of the
 // limits.
 func (s *Store) evictGoldenAndNotify(golden StoredImage, why error) error {
-	if err := os.RemoveAll(s.ImageDir(golden.Callsign).path(goldenName)); err != nil {
+	if err := ownedtree.Remove(s.ImageDir(golden.Callsign).path(goldenName)); err != nil {
 		return fmt.Errorf("%w; and the golden image of %s can't make room: %w", why, golden.Callsign, err)
 	}
 	s.mu.Lock()

@@ -13,6 +13,7 @@ import (
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/filenames"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/regularfile"
 )
 
@@ -89,7 +90,7 @@ func removeDraftsAndTrash(dir string) error {
 		for _, prefix := range []string{draftPrefix, trashPrefix} {
 			left, _ := filenames.PathsIn(instance, prefix, "") // it may be a file
 			for _, path := range left {
-				err = errors.Join(err, os.RemoveAll(path))
+				err = errors.Join(err, ownedtree.Remove(path))
 			}
 		}
 	}
@@ -129,7 +130,7 @@ func (s *Store) ImageDir(callsign string) *ImageDir {
 func (s *Store) deleteInBackground(path string) error {
 	trash, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
 	if errors.Is(err, syscall.ENOSPC) {
-		return os.RemoveAll(path)
+		return ownedtree.Remove(path)
 	}
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func (s *Store) deleteInBackground(path string) error {
 	if err := os.Rename(path, filepath.Join(trash, filepath.Base(path))); err != nil {
 		return errors.Join(err, os.Remove(trash))
 	}
-	s.runInBackground(func() { _ = os.RemoveAll(trash) }) // OpenStore deletes what is left
+	s.runInBackground(func() { _ = ownedtree.Remove(trash) }) // OpenStore deletes what is left
 	return nil
 }
 

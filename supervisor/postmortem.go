@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/ownedtree"
 	"dormouse/shell"
 )
 
@@ -98,7 +99,7 @@ func (p *postMortems) writeFolderAndRemoveOldest(r postMortemReport, e shell.Evi
 	if err != nil {
 		return "", err
 	}
-	defer func() { _ = os.RemoveAll(draft) }() // does nothing once it is renamed
+	defer func() { _ = ownedtree.Remove(draft) }() // does nothing once it is renamed
 	for name, text := range e.Files {
 		if name != filepath.Base(name) || !filepath.IsLocal(name) {
 			return "", fmt.Errorf("evidence named %q", name)
@@ -143,14 +144,14 @@ func (p *postMortems) removeOldestFoldersAndDrafts() error {
 		case ierr != nil:
 			err = errors.Join(err, ierr)
 		case strings.HasPrefix(entry.Name(), draftName):
-			err = errors.Join(err, os.RemoveAll(filepath.Join(p.Dir, entry.Name())))
+			err = errors.Join(err, ownedtree.Remove(filepath.Join(p.Dir, entry.Name())))
 		case entry.IsDir():
 			whole = append(whole, info)
 		}
 	}
 	slices.SortStableFunc(whole, func(a, b fs.FileInfo) int { return a.ModTime().Compare(b.ModTime()) })
 	for len(whole) > p.Keep {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(p.Dir, whole[0].Name())))
+		err = errors.Join(err, ownedtree.Remove(filepath.Join(p.Dir, whole[0].Name())))
 		whole = whole[1:]
 	}
 	return err

@@ -15,6 +15,7 @@ import (
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/pageout"
 	"dormouse/internal/memory"
+	"dormouse/internal/ownedtree"
 	"dormouse/shell/process"
 )
 
@@ -47,7 +48,7 @@ func doctorVerb(flags *flag.FlagSet) action {
 				return fmt.Errorf("cannot try anything: %w", err)
 			}
 			found = examineMachine(ctx, config.Hibernate.Criu, dir)
-			return errors.Join(os.RemoveAll(dir), ctx.Err())
+			return errors.Join(ownedtree.Remove(dir), ctx.Err())
 		})
 		if err != nil {
 			return err

@@ -12,6 +12,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/internal/native"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 )
 
@@ -27,7 +28,7 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = ownedtree.Remove(dir) }() // KillAndRemoveLeftovers removes it if that fails
 	program, err := native.InstallPidone(dir)
 	if err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/filenames"
+	"dormouse/internal/ownedtree"
 )
 
 // session is a CRIU process for one criuRequest, from its start to its end, and the
@@ -63,7 +64,7 @@ func (s *session) Close() {
 			s.criu.endOrKillAndWait()
 		}
 		if s.dir != "" {
-			_ = os.RemoveAll(s.dir) // if that fails, KillAndRemoveLeftovers removes it
+			_ = ownedtree.Remove(s.dir) // if that fails, KillAndRemoveLeftovers removes it
 		}
 	})
 }
@@ -144,7 +145,7 @@ func (e *Engine) KillAndRemoveLeftovers() error {
 		dirs, err := filenames.PathsIn(e.HelperDir, prefix, "")
 		errs = append(errs, err)
 		for _, dir := range dirs {
-			errs = append(errs, os.RemoveAll(dir))
+			errs = append(errs, ownedtree.Remove(dir))
 		}
 	}
 	return errors.Join(errs...)

@@ -2,11 +2,11 @@ package pack
 
 import (
 	"fmt"
-	"os"
 	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 )
 
@@ -26,7 +26,7 @@ func NewScratch(maxBytes int64, format *Format, makeDirOnDisk func() (string, er
 		return s, err
 	}
 	dir, err := makeDirOnDisk()
-	return &Scratch{dir, func() error { return os.RemoveAll(dir) }}, err
+	return &Scratch{dir, func() error { return ownedtree.Remove(dir) }}, err
 }
 
 // Close removes the directory and its files. In memory it removes them once no other process

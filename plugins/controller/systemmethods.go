@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/internal/ownedtree"
 	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
@@ -69,7 +70,8 @@ func serveNoDiscoveryResults(context.Context, request) (any, error) { return []d
 // serveDeleteFile deletes the file or directory that the parameter path names, with all
 // that is in it. A path that leads out of the persistent directory of the Controller or
 // of the instance, also by a link, or names the whole of it is refused with
-// PrivilegedRequest, and one that does not exist with UnknownKey.
+// PrivilegedRequest, and one that does not exist with UnknownKey. What is mounted there stays,
+// with all that is in it.
 func serveDeleteFile(_ context.Context, r request) (any, error) {
 	path := filepath.FromSlash(r.args["path"])
 	switch {
@@ -87,7 +89,12 @@ func serveDeleteFile(_ context.Context, r request) (any, error) {
 	if _, err := root.Lstat(path); err != nil {
 		return nil, deletionError(err)
 	}
-	if err := root.RemoveAll(path); err != nil {
+	parent, err := root.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, deletionError(err)
+	}
+	defer parent.Close()
+	if err := ownedtree.RemoveAt(parent, filepath.Base(path)); err != nil {
 		return nil, thunder.NewError(thunder.DestructionFailed, err)
 	}
 	return nil, nil

@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -18,6 +17,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/internal/memory"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/store"
 	"dormouse/plugins/access"
 	"dormouse/plugins/communicator"
@@ -270,7 +270,7 @@ func (h *Host) CleanUpAndClose(hasSuccessor bool) error {
 		if h.Processes.Remains.IsLeft(s.Callsign()) {
 			continue // the next host needs the journal
 		}
-		if err := os.RemoveAll(filepath.Join(h.options.RunDir, s.Callsign())); err != nil {
+		if err := ownedtree.RemoveMarked(filepath.Join(h.options.RunDir, s.Callsign())); err != nil {
 			errs = append(errs, fmt.Errorf("cannot clear the run directory: %w", err))
 		}
 	}

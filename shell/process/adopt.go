@@ -13,6 +13,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/pageout"
 	"dormouse/internal/cgroup"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
@@ -54,7 +55,7 @@ func (b *Backend) Adopt(ctx context.Context) (shell.Information, error) {
 	if kerr := b.killTreeOfJournal(j); kerr != nil {
 		return shell.Information{}, errors.Join(err, kerr) // the next host needs the journal
 	}
-	return shell.Information{}, errors.Join(err, b.host.endAndRemoveLoading(b.runDir()), os.RemoveAll(b.runDir()))
+	return shell.Information{}, errors.Join(err, b.host.endAndRemoveLoading(b.runDir()), b.removeRunDir())
 }
 
 // checkAdoptable returns why the tree can't be adopted according to its journal and to this
@@ -248,7 +249,7 @@ func (h Host) endAndRemoveLoading(runDir string) error {
 	if loading, _ := h.rejoinLoading(runDir); loading != nil { // an error means that the loader has ended
 		loading.Close()
 	}
-	return os.RemoveAll(filepath.Join(runDir, loadingName))
+	return ownedtree.Remove(filepath.Join(runDir, loadingName))
 }
 
 // KillRemovedInstances kills the trees that an earlier host left of instances that may not run
@@ -266,7 +267,7 @@ func (h Host) KillRemovedInstances(mayRun func(callsign string) bool) error {
 		}
 		dir := filepath.Join(h.RunDir, entry.Name())
 		j, err := readJournal(dir)
-		errs = append(errs, err)
+		errs = append(errs, err, markRunDirOfEarlierVersion(dir))
 		if j == nil {
 			continue
 		}
@@ -274,7 +275,7 @@ func (h Host) KillRemovedInstances(mayRun func(callsign string) bool) error {
 			errs = append(errs, err) // a later host needs the journal
 			continue
 		}
-		errs = append(errs, h.endAndRemoveLoading(dir), os.RemoveAll(dir))
+		errs = append(errs, h.endAndRemoveLoading(dir), ownedtree.RemoveMarked(dir))
 	}
 	return errors.Join(errs...)
 }

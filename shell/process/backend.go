@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -23,6 +22,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/fileid"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
@@ -103,7 +103,12 @@ var _ shell.Process = (*Backend)(nil)
 func New(h Host, config func() configs.Plugin, sink shell.Sink) *Backend {
 	b := newBackend(config().Callsign, h, config, sink)
 	b.imageDir = h.Images.ImageDir(b.callsign)
-	if err := os.RemoveAll(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
+	for _, dir := range []string{b.runDir(), b.runDir() + probeSuffix} {
+		if err := markRunDirOfEarlierVersion(dir); err != nil {
+			b.log.Warn().Err(err).Msg("could not mark the run directory")
+		}
+	}
+	if err := ownedtree.RemoveMarked(b.runDir() + probeSuffix); err != nil { // an earlier host may have been killed in a probe
 		b.log.Warn().Err(err).Msg("could not clear the run directory")
 	}
 	if err := b.loadImageAndClearLeftovers(); err != nil {
@@ -223,7 +228,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	t, l := before.tree, before.link
 	if t == nil {
 		_ = b.closeHostSocketAndConns(ctx, 0) // no process holds its connections
-		return os.RemoveAll(b.runDir())
+		return b.host.leaveForeign(b.callsign, b.removeRunDir())
 	}
 	failpoint.Hit("stop.begun")
 	t.suppressExitReport()
@@ -247,7 +252,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	if errors.Is(err, errUnended) {
 		return err // the next host needs the journal
 	}
-	return errors.Join(err, os.RemoveAll(b.runDir()))
+	return errors.Join(err, b.removeRunDir())
 }
 
 // killAndStop is Stop that kills the tree at once, in place of asking the plugin to end.

@@ -126,7 +126,7 @@ func (b *Backend) writeStartJournal(j journal) error {
 // writeRestoreJournal writes a journal, in phase p, that says that the image is about to be
 // restored. It makes the volatile directory first if that is missing.
 func (b *Backend) writeRestoreJournal(image *hibernate.Image, note imageNote, p phase) error {
-	if err := os.MkdirAll(b.volatileDir(), 0o700); err != nil { // a reboot may have emptied it
+	if err := b.makeRunDirs(); err != nil { // a reboot may have emptied it
 		return err
 	}
 	return b.writeStartJournal(journal{

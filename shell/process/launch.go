@@ -157,13 +157,15 @@ func explainExecErrno(errno unix.Errno) error {
 // clearRunDirAndMakeDirs makes the instance's run directory, with the volatile directory
 // in it, both empty, and its persistent directory, which keeps its files.
 func (b *Backend) clearRunDirAndMakeDirs() error {
-	if err := os.RemoveAll(b.runDir()); err != nil {
-		return fmt.Errorf("cannot clear the run directory: %w", err)
+	err := b.removeRunDir()
+	if err == nil {
+		err = b.makeRunDirs()
 	}
-	for _, dir := range []string{b.runDir(), b.volatileDir(), b.persistentDir()} {
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return fmt.Errorf("cannot make the plugin's directory: %w", err)
-		}
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(b.persistentDir(), 0o700); err != nil {
+		return fmt.Errorf("cannot make the plugin's directory: %w", err)
 	}
 	return nil
 }

@@ -33,6 +33,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
+	"dormouse/internal/ownedtree"
 	"dormouse/plugins/host"
 	"dormouse/plugins/sdk"
 	"dormouse/shell"
@@ -178,7 +179,7 @@ func openPrivateHost(tb testing.TB, asked Options, plugins []configs.Plugin) *ho
 	if err != nil {
 		tb.Fatalf("cannot make a directory: %v", err)
 	}
-	clearAtEnd(tb, func() error { return os.RemoveAll(dir) })
+	clearAtEnd(tb, func() error { return ownedtree.Remove(dir) })
 	o := host.PrivateOptions(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
 	o.Version, o.Engine = "sdktest", engine
 	o.Config.Hibernate.Timeout = configs.Duration(patience)

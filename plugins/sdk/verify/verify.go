@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/internal/ownedtree"
 	"dormouse/plugins/host"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -79,7 +80,7 @@ func Run(ctx context.Context, o Options) (_ Verification, dir string, err error)
 		return Verification{}, "", err
 	}
 	if !o.Keep {
-		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		defer func() { err = errors.Join(err, ownedtree.Remove(dir)) }()
 	}
 	r := &run{Options: o, dir: dir, Verification: Verification{Program: o.Program}}
 	r.interruption = ctx.Err
