@@ -59,6 +59,12 @@ type Store struct {
 	goldenEvictions map[string]bool     // callsigns whose golden image was removed to make room
 }
 
+// IsStore reports whether OpenStore has made dir before.
+func IsStore(dir string) bool {
+	info, err := os.Lstat(filepath.Join(dir, keyName))
+	return err == nil && info.Mode().IsRegular()
+}
+
 // OpenStore opens the store in dir, which it makes if there is none, and deletes the drafts
 // and the trash of an earlier host.
 func OpenStore(dir string) (_ *Store, err error) {

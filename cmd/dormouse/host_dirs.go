@@ -13,8 +13,10 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/regularfile"
 	"dormouse/internal/unixsock"
+	"dormouse/shell/process"
 )
 
 // Names of the host's own files in the root.
@@ -39,7 +41,7 @@ type hostDirs struct {
 // path is too long for sockets, it takes a shorter one.
 func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	root := config.Host.Root
-	p := &hostDirs{run: config.Host.RunDir()}
+	p := &hostDirs{run: instancesDir(config.Host)}
 	plugins := slices.Clone(config.Plugins)
 	for _, callsign := range config.LeftOut.Callsigns() { // the directory must be the one that they had
 		plugins = append(plugins, configs.Plugin{Callsign: callsign})
@@ -64,6 +66,11 @@ func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	if err := makeOrCheckPrivateDir(p.run); err != nil {
 		return nil, fmt.Errorf("cannot use %s as run directory: %w", p.run, err)
 	}
+	if filepath.Base(p.run) == instancesDirName {
+		if err := ownedtree.Make(p.run); err != nil {
+			return nil, fmt.Errorf("cannot use %s as run directory: %w; choose another communicator", p.run, err)
+		}
+	}
 	for _, dir := range []string{p.run, config.Hibernate.Dir} {
 		if err := p.makeAndLockDir(dir); err != nil {
 			return nil, err
@@ -72,25 +79,69 @@ func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	return p, nil
 }
 
+// instancesDirName is the directory of the instances' run directories where the communicator
+// has its socket among files that are not the host's.
+const instancesDirName = "dormouse-run"
+
+// instancesDir returns the directory that holds the run directories of the instances. It is
+// that of the communicator where its name is of the host's choosing, or an earlier version
+// has kept instances there, and otherwise one of the host's own below that.
+func instancesDir(h configs.Host) string {
+	if dir := h.RunDir(); isNamedByHost(dir, h) || process.HoldsInstances(dir) {
+		return dir
+	}
+	return filepath.Join(h.RunDir(), instancesDirName)
+}
+
+// foreignInRunDir returns the names of what the run directory holds besides sockets and the
+// run directories of instances.
+func (p *hostDirs) foreignInRunDir() (names []string) {
+	entries, _ := os.ReadDir(p.run) // it is only told what is there
+	for _, entry := range entries {
+		if name := entry.Name(); name != ownedtree.MarkName && entry.Type() != os.ModeSocket && !ownedtree.IsMarked(filepath.Join(p.run, name)) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// isNamedByHost reports whether dir is the default run directory, or that below the root.
+func isNamedByHost(dir string, h configs.Host) bool {
+	return dir == configs.Default().Host.RunDir() || dir == filepath.Join(h.Root, "run")
+}
+
 // makeUnixSocketDirs makes the directories of the unix sockets and returns the sockets'
 // paths: the configured ones, or some in the shortened run directory if those are too long.
 func (p *hostDirs) makeUnixSocketDirs(h configs.Host) (paths unixSocketPaths, err error) {
-	if paths.native, err = p.makeUnixSocketDir(h.Communicator); err == nil {
-		paths.control, err = p.makeUnixSocketDir(h.ControlPath())
+	if paths.native, err = p.makeUnixSocketDir(h, h.Communicator); err == nil {
+		paths.control, err = p.makeUnixSocketDir(h, h.ControlPath())
 	}
 	return paths, err
 }
 
-// makeUnixSocketDir makes the directory of a unix socket and returns the socket's path.
-func (p *hostDirs) makeUnixSocketDir(configured string) (path string, err error) {
-	path = configured
-	if p.isShortened && len(path) > unixsock.LongestPath {
-		path = filepath.Join(p.run, filepath.Base(path))
+// makeUnixSocketDir makes the directory of a unix socket and returns the socket's path. It
+// marks a directory that it makes, or finds empty, as the host's own.
+func (p *hostDirs) makeUnixSocketDir(h configs.Host, configured string) (s unixSocketPath, err error) {
+	s.path = configured
+	if p.isShortened && len(s.path) > unixsock.LongestPath {
+		s.path = filepath.Join(p.run, filepath.Base(s.path))
 	}
-	if err := makeOrCheckPrivateDir(filepath.Dir(path)); err != nil {
-		return "", fmt.Errorf("cannot use %s as the directory of the socket %s: %w", filepath.Dir(path), filepath.Base(path), err)
+	dir := filepath.Dir(s.path)
+	s.dirIsOwn = dir == p.run || isNamedByHost(dir, h)
+	if !s.dirIsOwn {
+		err = ownedtree.Make(dir)
+		s.dirIsOwn = err == nil
+		if _, isForeign := errors.AsType[*ownedtree.ForeignError](err); isForeign {
+			err = nil
+		}
 	}
-	return path, nil
+	if err == nil {
+		err = makeOrCheckPrivateDir(dir)
+	}
+	if err != nil {
+		return s, fmt.Errorf("cannot use %s as the directory of the socket %s: %w", dir, filepath.Base(s.path), err)
+	}
+	return s, nil
 }
 
 // writeAddressFile writes the address at which the host listens into a file in root.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync/atomic"
 	"syscall"
 
@@ -24,7 +25,7 @@ func serveVerb(flags *flag.FlagSet) action {
 	flags.StringVar(&path, "config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
 	flags.StringVar(&o.Root, "root", "", "keep everything below `DIR`, sockets and images too")
 	flags.StringVar(&o.Listen, "listen", "", "the `ADDRESS` for clients; port 0 takes any, see the file address in the root")
-	flags.StringVar(&o.Communicator, "communicator", "", "the `PATH` of the native clients' socket; what runs has its sockets beside it")
+	flags.StringVar(&o.Communicator, "communicator", "", "the `PATH` of the native clients' socket; what runs has its sockets in dormouse-run beside it")
 	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
 	flags.StringVar(&o.LogLevel, "log-level", "", "the least `LEVEL` that is logged: trace, debug, info, warn or error")
 	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log: console or json on standard error, journal, or auto")
@@ -148,6 +149,9 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 			log.Warn().Err(err).Msg("could not clean up")
 		}
 	}()
+	if foreign := dirs.foreignInRunDir(); len(foreign) > 0 {
+		log.Warn().Str("directory", dirs.run).Msg("the run directory is not the host's alone, and the host leaves the rest alone: " + strings.Join(foreign, ", "))
+	}
 	if err := dirs.writeAddressFile(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
 		return err
 	}

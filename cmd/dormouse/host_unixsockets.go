@@ -19,8 +19,14 @@ const (
 	controlName = "control"
 )
 
-// unixSocketPaths are the paths of the host's unix sockets.
-type unixSocketPaths struct{ control, native string }
+// unixSocketPaths are where the host's unix sockets are to be.
+type unixSocketPaths struct{ control, native unixSocketPath }
+
+// unixSocketPath is the path of a unix socket.
+type unixSocketPath struct {
+	path     string
+	dirIsOwn bool // the directory is the host's own, which may let a group pass
+}
 
 // unixSocketByName returns where the unix socket of that name is held, nil for any other
 // name.
@@ -37,12 +43,16 @@ func (s *sockets) unixSocketByName(name string) *net.Listener {
 // reuseOrBindUnixSockets opens the unix sockets that systemd has not handed over. Users
 // that can pass its directory may connect to the control socket; each has its own role there.
 func (s *sockets) reuseOrBindUnixSockets(left leftSockets, paths unixSocketPaths, group communicator.Group) error {
-	err := s.reuseOrBindUnix(left, nativeName, paths.native, group.SetSocketAccess)
+	err := s.reuseOrBindUnix(left, nativeName, paths.native.path, func(path string) error {
+		return group.SetSocketAccess(path, paths.native.dirIsOwn)
+	})
 	if err != nil {
 		return err
 	}
-	return s.reuseOrBindUnix(left, controlName, paths.control, func(path string) error {
-		letOperatorsPass(filepath.Dir(path), group)
+	return s.reuseOrBindUnix(left, controlName, paths.control.path, func(path string) error {
+		if paths.control.dirIsOwn {
+			letOperatorsPass(filepath.Dir(path), group)
+		}
 		return os.Chmod(path, 0o666)
 	})
 }

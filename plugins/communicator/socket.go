@@ -53,10 +53,10 @@ func (g Group) checkMayConnect(peer unixsock.Peer) error {
 }
 
 // SetSocketAccess lets the members of the group connect to the socket at path, besides its
-// owner and root. It lets them pass the directory of the socket, and returns an error
-// if they can't pass a directory above that one. The zero Group lets only
-// its owner and root connect.
-func (g Group) SetSocketAccess(path string) error {
+// owner and root. With dirIsOwn it lets them pass the directory of the socket, which is the
+// host's own. It returns an error if they can't pass another directory of the path. The zero
+// Group lets only its owner and root connect.
+func (g Group) SetSocketAccess(path string, dirIsOwn bool) error {
 	if !g.named {
 		return os.Chmod(path, 0o600)
 	}
@@ -64,8 +64,10 @@ func (g Group) SetSocketAccess(path string) error {
 	if err == nil {
 		err = os.Chmod(path, 0o660)
 	}
-	if err == nil {
-		err = g.MakePassable(filepath.Dir(path))
+	if dir := filepath.Dir(path); err == nil && dirIsOwn {
+		err = g.MakePassable(dir)
+	} else if err == nil {
+		err = g.checkPassable(dir)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot let group %s use the communicator: %w", g.name, err)
@@ -89,11 +91,16 @@ func (g Group) MakePassable(dir string) error {
 			return err
 		}
 	}
-	for dir != filepath.Dir(dir) {
-		dir = filepath.Dir(dir)
-		if info, err := os.Stat(dir); err != nil || !g.canPassDirectory(info) {
-			return errors.Join(err, fmt.Errorf("it can't pass %s; set communicator to a path that it can reach, such as /run/dormouse/communicator", dir))
-		}
+	return g.checkPassable(filepath.Dir(dir))
+}
+
+// checkPassable returns an error if the group can't pass dir or a directory above.
+func (g Group) checkPassable(dir string) error {
+	if info, err := os.Stat(dir); err != nil || !g.canPassDirectory(info) {
+		return errors.Join(err, fmt.Errorf("it can't pass %s; set communicator to a path that it can reach, such as /run/dormouse/communicator", dir))
+	}
+	if parent := filepath.Dir(dir); parent != dir {
+		return g.checkPassable(parent)
 	}
 	return nil
 }

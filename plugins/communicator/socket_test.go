@@ -38,7 +38,7 @@ func listenFor(path string, group Group) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := group.SetSocketAccess(path); err != nil {
+	if err := group.SetSocketAccess(path, true); err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil

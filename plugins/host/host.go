@@ -102,6 +102,9 @@ func Open(o Options) (_ *Host, err error) {
 			err = errors.Join(err, h.closeStoresAndCgroup())
 		}
 	}()
+	if err := h.claimOwnDirs(); err != nil {
+		return nil, err
+	}
 	if err := h.openAccess(); err != nil {
 		return nil, err
 	}
