@@ -143,7 +143,7 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
-	err = errors.Join(s.detachClonesOf(callsign), s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.definitions.keptOverrides.Delete(callsign))
+	err = errors.Join(s.detachClonesOf(callsign), s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.losses.forgetAll(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
 		err = s.definitions.keptClones.Delete(callsign)
 	}

@@ -45,6 +45,7 @@ type plugin struct {
 	detailed bool               // it also writes when it is suspended, resumed and hibernated
 	about    *shell.Information // what ProbeProgram returns; nil when it can't be probed
 	fails    error              // what Launch, ProbeProgram and Adopt return
+	unwoken  error              // what Wake returns
 	held     chan struct{}      // Launch, ProbeProgram and Deinitialize wait until it is closed; nil for at once
 
 	mu    sync.Mutex
@@ -82,6 +83,7 @@ func (p *plugin) step(ctx context.Context, step, detail string) error {
 		return p.wait(ctx)
 	case shelltest.Wake:
 		p.journal.add("wake " + p.callsign)
+		return p.unwoken
 	case shelltest.Hibernate, string(statecontrol.Suspend), string(statecontrol.Resume):
 		if p.detailed {
 			p.journal.add(step + " " + p.callsign)

@@ -49,6 +49,7 @@ type Supervisor struct {
 	departures  departures
 	rechecks    rechecks
 	restarts    *restarts
+	losses      *losses
 	autoSleep   *autoSleep
 	postMortems postMortems
 
@@ -104,9 +105,6 @@ type Options struct {
 	AutoSleep  AutoSleep
 	// MaxClones is how many clones there may be; 0 stands for any number.
 	MaxClones int
-	// Lost, if not nil, is called when the state of a hibernated plugin is given up, see
-	// shell.Options. It must not block.
-	Lost func(shell.Loss)
 }
 
 // New returns a Supervisor whose instances exist but do not run yet. After an error
@@ -149,6 +147,9 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 	o := s.options
 	if s.definitions, err = loadDefinitions(o.Store, o.Plugins); err == nil {
 		s.restarts, err = loadRestarts(s)
+	}
+	if err == nil {
+		s.losses, err = loadLosses(s)
 	}
 	if err != nil {
 		return fmt.Errorf("cannot read what was changed at run time: %w", err)
@@ -226,7 +227,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Requirements:     requirements{s, config.Callsign},
 		Unstartable:      unstartable,
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
-		Lost:             s.options.Lost,
+		Lost:             s.losses.note,
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)
 		},

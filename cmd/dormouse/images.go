@@ -11,7 +11,6 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
 	"dormouse/hibernate/pack"
-	"dormouse/plugins/host"
 )
 
 // imageStore is a host's store of images, as a verb finds it on disk whether the host runs or
@@ -44,7 +43,7 @@ func openImageStore(c configs.Hibernate) (imageStore, error) {
 	if c.KeyFile != "" {
 		key, _ = pack.ReadKey(c.KeyFile) // the entry of an encrypted image says that its key is missing
 	}
-	catalog, err := hibernate.OpenCatalog(c.Dir, key, host.KeepUnusableImages)
+	catalog, err := hibernate.OpenCatalog(c.Dir, key, hibernate.KeepFor)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		catalog = nil

@@ -5,16 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"time"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/pack"
 )
-
-// KeepUnusableImages is how long the host keeps an image after the first start that finds no
-// instance which can wake it.
-const KeepUnusableImages = 7 * 24 * time.Hour
 
 // imageLimits returns how much disk space images may take, what happens when they would take
 // more, and how many images are written at the same time.
@@ -61,7 +56,7 @@ func readKeyAndSetPacking(images *hibernate.Store, c configs.Hibernate) error {
 // logs which images it removed and which it kept. Images of instances that are missing stay.
 func (h *Host) removeOldUnusableImages() {
 	swept, err := h.Processes.Images.Sweep(hibernate.Sweeping{
-		KeepFor: KeepUnusableImages,
+		KeepFor: hibernate.KeepFor,
 		IsKnown: func(callsign string) bool {
 			_, ok := h.Supervisor.Shell(callsign)
 			return ok
