@@ -29,7 +29,8 @@ func (s controllerService) operate(ctx context.Context, callsign string, o shell
 	if err != nil {
 		return nil, err
 	}
-	return done, runOperation(ctx, sh, o, shell.Requested, limit)
+	lost, err := s.runOperation(ctx, sh, o, shell.Requested, limit)
+	return &controllerpb.DoneResponse{Lost: lost}, err
 }
 
 // Activate starts the plugin, or wakes it if it is hibernated.
@@ -60,6 +61,21 @@ func (s controllerService) Resume(ctx context.Context, r *controllerpb.InstanceR
 // Hibernate hibernates the suspended plugin within the time limit of the request.
 func (s controllerService) Hibernate(ctx context.Context, r *controllerpb.HibernateRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_HIBERNATE, r.GetTimeout())
+}
+
+// Losses returns all losses of state that were not acknowledged yet.
+func (s controllerService) Losses(ctx context.Context, _ *controllerpb.LossesRequest) (*controllerpb.LossesResponse, error) {
+	all := &controllerpb.LossesResponse{}
+	for _, l := range s.Supervisor.Losses() {
+		all.Losses = append(all.Losses, lossMessage(l, s.seesDetails(ctx, s.TargetOf(l.Callsign, "losses"))))
+	}
+	return all, nil
+}
+
+// Acknowledge ends the telling of what an instance has lost.
+func (s controllerService) Acknowledge(_ context.Context, r *controllerpb.InstanceRequest) (*controllerpb.AcknowledgeResponse, error) {
+	count, err := s.Supervisor.AcknowledgeLosses(r.GetCallsign())
+	return &controllerpb.AcknowledgeResponse{Losses: uint32(count)}, statusFromError(err) //nolint:gosec // a few
 }
 
 // Clone makes a new instance with the configuration of another.

@@ -3,6 +3,8 @@ package communicator
 import (
 	"path/filepath"
 
+	"google.golang.org/protobuf/types/known/timestamppb"
+
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/supervisor"
@@ -42,10 +44,35 @@ func (c *Communicator) statusMessage(sh *shell.Shell, details bool) *shellpb.Sta
 	if c.Paths != nil && !sh.IsBuiltIn() {
 		s.Paths = c.Paths(st.Config)
 	}
+	s.Lost = c.lossMessages(sh.Callsign(), details)
 	if !details {
 		s.Locator, s.Configuration, s.Error, s.Paths = "", []byte("{}"), "", nil
 	}
 	return s
+}
+
+// lossMessages returns what was lost of an instance's state and is not acknowledged yet.
+func (c *Communicator) lossMessages(callsign string, details bool) (messages []*shellpb.Loss) {
+	for _, l := range c.Supervisor.LossesOf(callsign) {
+		messages = append(messages, lossMessage(l, details))
+	}
+	return messages
+}
+
+// lossMessage returns a loss as a message for clients. Without details, cause and path are
+// empty.
+func lossMessage(l supervisor.Loss, details bool) *shellpb.Loss {
+	m := &shellpb.Loss{
+		Callsign: l.Callsign, At: timestamppb.New(l.At), Cause: l.Cause, Class: string(l.Class),
+		Generation: l.Generation, Path: l.Path, Restorable: l.Restorable,
+	}
+	if !l.Until.IsZero() {
+		m.Until = timestamppb.New(l.Until)
+	}
+	if !details {
+		m.Cause, m.Path = "", ""
+	}
+	return m
 }
 
 // versionMessage returns a version as a message for clients.

@@ -2,12 +2,15 @@ package communicator
 
 import (
 	"testing"
+	"time"
 
 	"dormouse/configs"
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
 	"dormouse/statecontrol/statecontrolpb"
+	"dormouse/supervisor"
 )
 
 // The contract has a value for every state, start mode and state of state control.
@@ -43,5 +46,22 @@ func TestContractKnowsEveryState(t *testing.T) {
 		if got := state.ToWire(); got != want {
 			t.Errorf("%s is %s, want %s", state, got, want)
 		}
+	}
+}
+
+// Readers learn that a state was lost, but neither why nor where it lies.
+func TestLossMessage(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	loss := supervisor.Loss{Callsign: "A", At: at, Cause: "/opt/secret was replaced", Class: hibernate.Lasting, Generation: 7, Path: "/var/lib/secret/aside", Until: at.Add(time.Hour), Restorable: true}
+	whole := lossMessage(loss, true)
+	if whole.GetCallsign() != "A" || !whole.GetAt().AsTime().Equal(at) || whole.GetCause() != loss.Cause || whole.GetClass() != "lasting" ||
+		whole.GetGeneration() != 7 || whole.GetPath() != loss.Path || !whole.GetUntil().AsTime().Equal(loss.Until) || !whole.GetRestorable() {
+		t.Errorf("got %v", whole)
+	}
+	if part := lossMessage(loss, false); part.GetCause() != "" || part.GetPath() != "" || part.GetGeneration() != 7 {
+		t.Errorf("a reader is shown %v", part)
+	}
+	if gone := lossMessage(supervisor.Loss{Callsign: "A", At: at}, true); gone.GetUntil() != nil {
+		t.Errorf("an image that is gone is kept until %v", gone.GetUntil())
 	}
 }

@@ -39,6 +39,8 @@ var rules = map[string]rule{
 	controllerpb.Controller_Suspend_FullMethodName:     likeNamed("suspend", false),
 	controllerpb.Controller_Resume_FullMethodName:      likeNamed("resume", false),
 	controllerpb.Controller_Hibernate_FullMethodName:   likeNamed("hibernate", false),
+	controllerpb.Controller_Losses_FullMethodName:      likeOnHost("losses"),
+	controllerpb.Controller_Acknowledge_FullMethodName: likeNamed("acknowledge", false),
 	controllerpb.Controller_Clone_FullMethodName:       likeClone,
 	controllerpb.Controller_Destroy_FullMethodName:     likeNamed("destroy", false),
 	controllerpb.Controller_Configure_FullMethodName:   likeNamed("configuration", true),

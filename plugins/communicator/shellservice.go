@@ -35,12 +35,25 @@ func (s shellService) Operate(ctx context.Context, r *shellpb.OperateRequest) (*
 	if err != nil {
 		return nil, err
 	}
-	return &shellpb.OperateResponse{}, runOperation(ctx, sh, r.GetOperation(), reasonOrRequested(r.GetReason()), r.GetTimeout())
+	lost, err := s.runOperation(ctx, sh, r.GetOperation(), reasonOrRequested(r.GetReason()), r.GetTimeout())
+	return &shellpb.OperateResponse{Lost: lost}, err
 }
 
-// runOperation runs an operation on an instance, and returns its error as a gRPC
-// status. limit applies to Hibernate alone; nil means the host's own.
-func runOperation(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shell.Reason, limit *durationpb.Duration) error {
+// runOperation runs an operation on an instance, and returns its error as a gRPC status. After
+// an activation it returns what was lost of the instance's state. limit applies to Hibernate
+// alone; nil means the host's own.
+func (e *endpoint) runOperation(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shell.Reason, limit *durationpb.Duration) (lost []*shellpb.Loss, err error) {
+	if err := operate(ctx, sh, o, why, limit); err != nil {
+		return nil, err
+	}
+	if o == shellpb.Operation_OPERATION_ACTIVATE || o == shellpb.Operation_OPERATION_RESUME {
+		lost = e.lossMessages(sh.Callsign(), e.seesDetails(ctx, e.TargetOf(sh.Callsign(), "activate")))
+	}
+	return lost, nil
+}
+
+// operate runs an operation on an instance, and returns its error as a gRPC status.
+func operate(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shell.Reason, limit *durationpb.Duration) error {
 	switch o {
 	case shellpb.Operation_OPERATION_ACTIVATE:
 		return statusFromError(sh.Activate(ctx, why))

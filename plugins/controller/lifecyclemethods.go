@@ -15,16 +15,16 @@ import (
 func lifecycleMethods() []method {
 	const illegal, inProgress, pending = thunder.IllegalState, thunder.InProgress, thunder.PendingConditions
 	return []method{
-		operationMethod("activate", "Starts the plugin, or wakes it when it is hibernated.",
-			(*shell.Shell).Activate, thunder.OpeningFailed, illegal, inProgress, pending),
+		tellingLosses(operationMethod("activate", "Starts the plugin, or wakes it when it is hibernated.",
+			(*shell.Shell).Activate, thunder.OpeningFailed, illegal, inProgress, pending)),
 		operationMethod("deactivate", "Ends the plugin; a hibernated plugin is woken first, so that it can store its data.",
 			(*shell.Shell).Deactivate, thunder.ClosingFailed, illegal, inProgress),
 		operationMethod("unavailable", "Makes a deactivated instance unavailable: it can't be activated until it is deactivated again.",
 			(*shell.Shell).MakeUnavailable, thunder.ClosingFailed, illegal, inProgress),
 		operationMethod("suspend", "Suspends the plugin; a plugin without state control is deactivated, unless it starts with the host.",
 			(*shell.Shell).Suspend, ownNumber, thunder.NoStateControl, illegal, inProgress, thunder.TimedOut),
-		operationMethod("resume", "Resumes the plugin; if necessary it is activated or woken first.",
-			(*shell.Shell).Resume, ownNumber, thunder.NoStateControl, illegal, inProgress, pending, thunder.OpeningFailed, thunder.TimedOut),
+		tellingLosses(operationMethod("resume", "Resumes the plugin; if necessary it is activated or woken first.",
+			(*shell.Shell).Resume, ownNumber, thunder.NoStateControl, illegal, inProgress, pending, thunder.OpeningFailed, thunder.TimedOut)),
 		{
 			name: "hibernate", access: access.Operate, missingParam: thunder.BadRequest, returns: "once it sleeps",
 			params: []parameter{{name: "callsign", doc: "the instance"}, {
@@ -62,6 +62,19 @@ func operationMethod(
 			return nil, renumberUnlessKept(run(sh, ctx, shell.Requested), fallback, kept...)
 		},
 	}
+}
+
+// tellingLosses returns the method with losses that were not acknowledged in its answer.
+func tellingLosses(m method) method {
+	serve := m.serve
+	m.returns += "; an object with the member lost while a loss of the instance's state is not acknowledged"
+	m.serve = func(ctx context.Context, r request) (any, error) {
+		if _, err := serve(ctx, r); err != nil {
+			return nil, err
+		}
+		return r.lossesAnswerOrNil(r.args["callsign"]), nil
+	}
+	return m
 }
 
 // serveHibernate hibernates an instance, within the time limit in the parameters.

@@ -60,6 +60,8 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 		m.beginMetric("dormouse_log_lines_dropped_total", "counter", "Lines of the host's log that were dropped, since it was not read.")
 		m.writeSample(f.options.DroppedLogLines())
 	}
+	m.beginMetric("dormouse_losses", "gauge", "Losses of plugins' state that were not acknowledged.")
+	m.writeSample(int64(len(f.supervisor.Losses())))
 	m.beginMetric("go_goroutines", "gauge", "Goroutines of the host.")
 	m.writeSample(int64(runtime.NumGoroutine()))
 }
@@ -108,6 +110,12 @@ func (f *Front) instanceMetrics() []instanceMetric {
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
 			func(st shell.Status) (int64, bool) {
 				return int64(f.events.subscriptionCount(st.Config.Callsign)), true
+			},
+		},
+		{
+			"dormouse_instance_losses", "gauge", "Losses of the plugin's state that were not acknowledged.",
+			func(st shell.Status) (int64, bool) {
+				return int64(len(f.supervisor.LossesOf(st.Config.Callsign))), true
 			},
 		},
 		{

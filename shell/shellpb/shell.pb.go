@@ -19,6 +19,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	durationpb "google.golang.org/protobuf/types/known/durationpb"
+	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
 	unsafe "unsafe"
@@ -1454,7 +1455,9 @@ type StatusResponse struct {
 	// Callsigns that must be active for this one to be.
 	Requires []string `protobuf:"bytes,16,rep,name=requires,proto3" json:"requires,omitempty"`
 	// Where the instance has its configuration from; only for a clone.
-	Source        *CloneSource `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
+	Source *CloneSource `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
+	// What was lost of the instance's state and is not acknowledged yet, oldest first.
+	Lost          []*Loss `protobuf:"bytes,18,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1608,6 +1611,120 @@ func (x *StatusResponse) GetSource() *CloneSource {
 	return nil
 }
 
+func (x *StatusResponse) GetLost() []*Loss {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+// Loss says that the state of a hibernated plugin was given up.
+type Loss struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	At       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=at,proto3" json:"at,omitempty"`
+	// Why; empty for callers below the role operate.
+	Cause string `protobuf:"bytes,3,opt,name=cause,proto3" json:"cause,omitempty"`
+	// "lasting" or "untrusted", empty for an image that was evicted.
+	Class string `protobuf:"bytes,4,opt,name=class,proto3" json:"class,omitempty"`
+	// The number of the image, 0 if it had none.
+	Generation uint64 `protobuf:"varint,5,opt,name=generation,proto3" json:"generation,omitempty"`
+	// Where the image lies until the time until, both absent if it is gone. The path is empty
+	// for callers below the role operate.
+	Path  string                 `protobuf:"bytes,6,opt,name=path,proto3" json:"path,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=until,proto3" json:"until,omitempty"`
+	// Whether the image can be put back.
+	Restorable    bool `protobuf:"varint,8,opt,name=restorable,proto3" json:"restorable,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Loss) Reset() {
+	*x = Loss{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Loss) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Loss) ProtoMessage() {}
+
+func (x *Loss) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Loss.ProtoReflect.Descriptor instead.
+func (*Loss) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Loss) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
+func (x *Loss) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Loss) GetCause() string {
+	if x != nil {
+		return x.Cause
+	}
+	return ""
+}
+
+func (x *Loss) GetClass() string {
+	if x != nil {
+		return x.Class
+	}
+	return ""
+}
+
+func (x *Loss) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
+func (x *Loss) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *Loss) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Loss) GetRestorable() bool {
+	if x != nil {
+		return x.Restorable
+	}
+	return false
+}
+
 // CloneSource says where a clone has its configuration from.
 type CloneSource struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -1622,7 +1739,7 @@ type CloneSource struct {
 
 func (x *CloneSource) Reset() {
 	*x = CloneSource{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1634,7 +1751,7 @@ func (x *CloneSource) String() string {
 func (*CloneSource) ProtoMessage() {}
 
 func (x *CloneSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1647,7 +1764,7 @@ func (x *CloneSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloneSource.ProtoReflect.Descriptor instead.
 func (*CloneSource) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *CloneSource) GetCallsign() string {
@@ -1683,7 +1800,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1695,7 +1812,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1708,7 +1825,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OperateRequest) GetOperation() Operation {
@@ -1733,14 +1850,16 @@ func (x *OperateRequest) GetTimeout() *durationpb.Duration {
 }
 
 type OperateResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// After OPERATION_ACTIVATE and OPERATION_RESUME, as in StatusResponse.
+	Lost          []*Loss `protobuf:"bytes,1,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *OperateResponse) Reset() {
 	*x = OperateResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1752,7 +1871,7 @@ func (x *OperateResponse) String() string {
 func (*OperateResponse) ProtoMessage() {}
 
 func (x *OperateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1765,7 +1884,14 @@ func (x *OperateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
 func (*OperateResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *OperateResponse) GetLost() []*Loss {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
 }
 
 type ConfigureRequest struct {
@@ -1778,7 +1904,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1790,7 +1916,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1803,7 +1929,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConfigureRequest) GetConfiguration() []byte {
@@ -1821,7 +1947,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1833,7 +1959,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1846,7 +1972,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
 }
 
 type WatchRequest struct {
@@ -1858,7 +1984,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1870,7 +1996,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1883,7 +2009,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WatchRequest) GetEvery() bool {
@@ -1905,7 +2031,7 @@ type StateChange struct {
 
 func (x *StateChange) Reset() {
 	*x = StateChange{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2043,7 @@ func (x *StateChange) String() string {
 func (*StateChange) ProtoMessage() {}
 
 func (x *StateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1930,7 +2056,7 @@ func (x *StateChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
 func (*StateChange) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *StateChange) GetCallsign() string {
@@ -1969,7 +2095,7 @@ type InterfacesRequest struct {
 
 func (x *InterfacesRequest) Reset() {
 	*x = InterfacesRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1981,7 +2107,7 @@ func (x *InterfacesRequest) String() string {
 func (*InterfacesRequest) ProtoMessage() {}
 
 func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1994,7 +2120,7 @@ func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesRequest.ProtoReflect.Descriptor instead.
 func (*InterfacesRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
 }
 
 type InterfacesResponse struct {
@@ -2006,7 +2132,7 @@ type InterfacesResponse struct {
 
 func (x *InterfacesResponse) Reset() {
 	*x = InterfacesResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2018,7 +2144,7 @@ func (x *InterfacesResponse) String() string {
 func (*InterfacesResponse) ProtoMessage() {}
 
 func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2031,7 +2157,7 @@ func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesResponse.ProtoReflect.Descriptor instead.
 func (*InterfacesResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *InterfacesResponse) GetServices() []string {
@@ -2051,7 +2177,7 @@ type Subsystem struct {
 
 func (x *Subsystem) Reset() {
 	*x = Subsystem{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2189,7 @@ func (x *Subsystem) String() string {
 func (*Subsystem) ProtoMessage() {}
 
 func (x *Subsystem) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2202,7 @@ func (x *Subsystem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subsystem.ProtoReflect.Descriptor instead.
 func (*Subsystem) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Subsystem) GetName() string {
@@ -2101,7 +2227,7 @@ type SubsystemsRequest struct {
 
 func (x *SubsystemsRequest) Reset() {
 	*x = SubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2113,7 +2239,7 @@ func (x *SubsystemsRequest) String() string {
 func (*SubsystemsRequest) ProtoMessage() {}
 
 func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2126,7 +2252,7 @@ func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
 }
 
 type SubsystemsResponse struct {
@@ -2138,7 +2264,7 @@ type SubsystemsResponse struct {
 
 func (x *SubsystemsResponse) Reset() {
 	*x = SubsystemsResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2150,7 +2276,7 @@ func (x *SubsystemsResponse) String() string {
 func (*SubsystemsResponse) ProtoMessage() {}
 
 func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2163,7 +2289,7 @@ func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsResponse.ProtoReflect.Descriptor instead.
 func (*SubsystemsResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *SubsystemsResponse) GetSubsystems() []*Subsystem {
@@ -2182,7 +2308,7 @@ type SetSubsystemRequest struct {
 
 func (x *SetSubsystemRequest) Reset() {
 	*x = SetSubsystemRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2194,7 +2320,7 @@ func (x *SetSubsystemRequest) String() string {
 func (*SetSubsystemRequest) ProtoMessage() {}
 
 func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2207,7 +2333,7 @@ func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemRequest.ProtoReflect.Descriptor instead.
 func (*SetSubsystemRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *SetSubsystemRequest) GetSubsystem() *Subsystem {
@@ -2225,7 +2351,7 @@ type SetSubsystemResponse struct {
 
 func (x *SetSubsystemResponse) Reset() {
 	*x = SetSubsystemResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2237,7 +2363,7 @@ func (x *SetSubsystemResponse) String() string {
 func (*SetSubsystemResponse) ProtoMessage() {}
 
 func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2250,7 +2376,7 @@ func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemResponse.ProtoReflect.Descriptor instead.
 func (*SetSubsystemResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
 }
 
 type WatchSubsystemsRequest struct {
@@ -2261,7 +2387,7 @@ type WatchSubsystemsRequest struct {
 
 func (x *WatchSubsystemsRequest) Reset() {
 	*x = WatchSubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2273,7 +2399,7 @@ func (x *WatchSubsystemsRequest) String() string {
 func (*WatchSubsystemsRequest) ProtoMessage() {}
 
 func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2286,7 +2412,7 @@ func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
 }
 
 type NotifyRequest struct {
@@ -2298,7 +2424,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2310,7 +2436,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2323,7 +2449,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *NotifyRequest) GetEvent() *Event {
@@ -2341,7 +2467,7 @@ type NotifyResponse struct {
 
 func (x *NotifyResponse) Reset() {
 	*x = NotifyResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2353,7 +2479,7 @@ func (x *NotifyResponse) String() string {
 func (*NotifyResponse) ProtoMessage() {}
 
 func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2366,14 +2492,14 @@ func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
 func (*NotifyResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{38}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{39}
 }
 
 var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
 
 const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\n" +
-	"\x19shell/shellpb/shell.proto\x12\x11dormouse.shell.v1\x1a\x1egoogle/protobuf/duration.proto\"\x14\n" +
+	"\x19shell/shellpb/shell.proto\x12\x11dormouse.shell.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
 	"\x12InformationRequest\"\x83\x02\n" +
 	"\x13InformationResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
@@ -2436,7 +2562,7 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x0f\n" +
-	"\rStatusRequest\"\xa8\x05\n" +
+	"\rStatusRequest\"\xd5\x05\n" +
 	"\x0eStatusResponse\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.dormouse.shell.v1.StateR\x05state\x124\n" +
@@ -2456,7 +2582,21 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\fterminations\x18\x0e \x03(\tR\fterminations\x12\x1a\n" +
 	"\bcontrols\x18\x0f \x03(\tR\bcontrols\x12\x1a\n" +
 	"\brequires\x18\x10 \x03(\tR\brequires\x126\n" +
-	"\x06source\x18\x11 \x01(\v2\x1e.dormouse.shell.v1.CloneSourceR\x06source\"O\n" +
+	"\x06source\x18\x11 \x01(\v2\x1e.dormouse.shell.v1.CloneSourceR\x06source\x12+\n" +
+	"\x04lost\x18\x12 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\"\x80\x02\n" +
+	"\x04Loss\x12\x1a\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12*\n" +
+	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +
+	"\x05cause\x18\x03 \x01(\tR\x05cause\x12\x14\n" +
+	"\x05class\x18\x04 \x01(\tR\x05class\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x05 \x01(\x04R\n" +
+	"generation\x12\x12\n" +
+	"\x04path\x18\x06 \x01(\tR\x04path\x120\n" +
+	"\x05until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1e\n" +
+	"\n" +
+	"restorable\x18\b \x01(\bR\n" +
+	"restorable\"O\n" +
 	"\vCloneSource\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12\x12\n" +
 	"\x04gone\x18\x02 \x01(\bR\x04gone\x12\x10\n" +
@@ -2464,8 +2604,9 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x0eOperateRequest\x12:\n" +
 	"\toperation\x18\x01 \x01(\x0e2\x1c.dormouse.shell.v1.OperationR\toperation\x121\n" +
 	"\x06reason\x18\x02 \x01(\x0e2\x19.dormouse.shell.v1.ReasonR\x06reason\x123\n" +
-	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"\x11\n" +
-	"\x0fOperateResponse\"8\n" +
+	"\atimeout\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\atimeout\">\n" +
+	"\x0fOperateResponse\x12+\n" +
+	"\x04lost\x18\x01 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\"8\n" +
 	"\x10ConfigureRequest\x12$\n" +
 	"\rconfiguration\x18\x01 \x01(\fR\rconfiguration\"\x13\n" +
 	"\x11ConfigureResponse\"$\n" +
@@ -2572,7 +2713,7 @@ func file_shell_shellpb_shell_proto_rawDescGZIP() []byte {
 }
 
 var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_shell_shellpb_shell_proto_goTypes = []any{
 	(Reason)(0),                      // 0: dormouse.shell.v1.Reason
 	(State)(0),                       // 1: dormouse.shell.v1.State
@@ -2601,87 +2742,93 @@ var file_shell_shellpb_shell_proto_goTypes = []any{
 	(*Error)(nil),                    // 24: dormouse.shell.v1.Error
 	(*StatusRequest)(nil),            // 25: dormouse.shell.v1.StatusRequest
 	(*StatusResponse)(nil),           // 26: dormouse.shell.v1.StatusResponse
-	(*CloneSource)(nil),              // 27: dormouse.shell.v1.CloneSource
-	(*OperateRequest)(nil),           // 28: dormouse.shell.v1.OperateRequest
-	(*OperateResponse)(nil),          // 29: dormouse.shell.v1.OperateResponse
-	(*ConfigureRequest)(nil),         // 30: dormouse.shell.v1.ConfigureRequest
-	(*ConfigureResponse)(nil),        // 31: dormouse.shell.v1.ConfigureResponse
-	(*WatchRequest)(nil),             // 32: dormouse.shell.v1.WatchRequest
-	(*StateChange)(nil),              // 33: dormouse.shell.v1.StateChange
-	(*InterfacesRequest)(nil),        // 34: dormouse.shell.v1.InterfacesRequest
-	(*InterfacesResponse)(nil),       // 35: dormouse.shell.v1.InterfacesResponse
-	(*Subsystem)(nil),                // 36: dormouse.shell.v1.Subsystem
-	(*SubsystemsRequest)(nil),        // 37: dormouse.shell.v1.SubsystemsRequest
-	(*SubsystemsResponse)(nil),       // 38: dormouse.shell.v1.SubsystemsResponse
-	(*SetSubsystemRequest)(nil),      // 39: dormouse.shell.v1.SetSubsystemRequest
-	(*SetSubsystemResponse)(nil),     // 40: dormouse.shell.v1.SetSubsystemResponse
-	(*WatchSubsystemsRequest)(nil),   // 41: dormouse.shell.v1.WatchSubsystemsRequest
-	(*NotifyRequest)(nil),            // 42: dormouse.shell.v1.NotifyRequest
-	(*NotifyResponse)(nil),           // 43: dormouse.shell.v1.NotifyResponse
-	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
+	(*Loss)(nil),                     // 27: dormouse.shell.v1.Loss
+	(*CloneSource)(nil),              // 28: dormouse.shell.v1.CloneSource
+	(*OperateRequest)(nil),           // 29: dormouse.shell.v1.OperateRequest
+	(*OperateResponse)(nil),          // 30: dormouse.shell.v1.OperateResponse
+	(*ConfigureRequest)(nil),         // 31: dormouse.shell.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),        // 32: dormouse.shell.v1.ConfigureResponse
+	(*WatchRequest)(nil),             // 33: dormouse.shell.v1.WatchRequest
+	(*StateChange)(nil),              // 34: dormouse.shell.v1.StateChange
+	(*InterfacesRequest)(nil),        // 35: dormouse.shell.v1.InterfacesRequest
+	(*InterfacesResponse)(nil),       // 36: dormouse.shell.v1.InterfacesResponse
+	(*Subsystem)(nil),                // 37: dormouse.shell.v1.Subsystem
+	(*SubsystemsRequest)(nil),        // 38: dormouse.shell.v1.SubsystemsRequest
+	(*SubsystemsResponse)(nil),       // 39: dormouse.shell.v1.SubsystemsResponse
+	(*SetSubsystemRequest)(nil),      // 40: dormouse.shell.v1.SetSubsystemRequest
+	(*SetSubsystemResponse)(nil),     // 41: dormouse.shell.v1.SetSubsystemResponse
+	(*WatchSubsystemsRequest)(nil),   // 42: dormouse.shell.v1.WatchSubsystemsRequest
+	(*NotifyRequest)(nil),            // 43: dormouse.shell.v1.NotifyRequest
+	(*NotifyResponse)(nil),           // 44: dormouse.shell.v1.NotifyResponse
+	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 46: google.protobuf.Timestamp
 }
 var file_shell_shellpb_shell_proto_depIdxs = []int32{
 	7,  // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
 	9,  // 1: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
 	0,  // 2: dormouse.shell.v1.DeinitializeRequest.reason:type_name -> dormouse.shell.v1.Reason
-	44, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
+	45, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
 	1,  // 4: dormouse.shell.v1.StatusResponse.state:type_name -> dormouse.shell.v1.State
 	2,  // 5: dormouse.shell.v1.StatusResponse.control:type_name -> dormouse.shell.v1.Control
 	0,  // 6: dormouse.shell.v1.StatusResponse.reason:type_name -> dormouse.shell.v1.Reason
 	7,  // 7: dormouse.shell.v1.StatusResponse.version:type_name -> dormouse.shell.v1.Version
 	3,  // 8: dormouse.shell.v1.StatusResponse.start_mode:type_name -> dormouse.shell.v1.StartMode
 	9,  // 9: dormouse.shell.v1.StatusResponse.paths:type_name -> dormouse.shell.v1.Paths
-	27, // 10: dormouse.shell.v1.StatusResponse.source:type_name -> dormouse.shell.v1.CloneSource
-	4,  // 11: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
-	0,  // 12: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
-	44, // 13: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
-	1,  // 14: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
-	2,  // 15: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
-	0,  // 16: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
-	36, // 17: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
-	36, // 18: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
-	18, // 19: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
-	5,  // 20: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
-	8,  // 21: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
-	11, // 22: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
-	13, // 23: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
-	15, // 24: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
-	17, // 25: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
-	19, // 26: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
-	20, // 27: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
-	22, // 28: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
-	25, // 29: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
-	28, // 30: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
-	30, // 31: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
-	32, // 32: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
-	34, // 33: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
-	37, // 34: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
-	39, // 35: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
-	41, // 36: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
-	42, // 37: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
-	6,  // 38: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
-	10, // 39: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
-	12, // 40: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
-	14, // 41: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
-	16, // 42: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
-	18, // 43: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
-	18, // 44: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
-	21, // 45: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
-	23, // 46: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
-	26, // 47: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
-	29, // 48: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
-	31, // 49: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
-	33, // 50: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
-	35, // 51: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
-	38, // 52: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	40, // 53: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
-	38, // 54: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	43, // 55: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
-	38, // [38:56] is the sub-list for method output_type
-	20, // [20:38] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	28, // 10: dormouse.shell.v1.StatusResponse.source:type_name -> dormouse.shell.v1.CloneSource
+	27, // 11: dormouse.shell.v1.StatusResponse.lost:type_name -> dormouse.shell.v1.Loss
+	46, // 12: dormouse.shell.v1.Loss.at:type_name -> google.protobuf.Timestamp
+	46, // 13: dormouse.shell.v1.Loss.until:type_name -> google.protobuf.Timestamp
+	4,  // 14: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
+	0,  // 15: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
+	45, // 16: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
+	27, // 17: dormouse.shell.v1.OperateResponse.lost:type_name -> dormouse.shell.v1.Loss
+	1,  // 18: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
+	2,  // 19: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
+	0,  // 20: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
+	37, // 21: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
+	37, // 22: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
+	18, // 23: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
+	5,  // 24: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
+	8,  // 25: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
+	11, // 26: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
+	13, // 27: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
+	15, // 28: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
+	17, // 29: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
+	19, // 30: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
+	20, // 31: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
+	22, // 32: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
+	25, // 33: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
+	29, // 34: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
+	31, // 35: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
+	33, // 36: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
+	35, // 37: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
+	38, // 38: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
+	40, // 39: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
+	42, // 40: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
+	43, // 41: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
+	6,  // 42: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
+	10, // 43: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
+	12, // 44: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
+	14, // 45: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
+	16, // 46: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
+	18, // 47: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
+	18, // 48: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
+	21, // 49: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
+	23, // 50: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
+	26, // 51: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
+	30, // 52: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
+	32, // 53: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
+	34, // 54: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
+	36, // 55: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
+	39, // 56: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	41, // 57: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
+	39, // 58: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	44, // 59: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
+	42, // [42:60] is the sub-list for method output_type
+	24, // [24:42] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_shell_shellpb_shell_proto_init() }
@@ -2695,7 +2842,7 @@ func file_shell_shellpb_shell_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shell_shellpb_shell_proto_rawDesc), len(file_shell_shellpb_shell_proto_rawDesc)),
 			NumEnums:      5,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

@@ -71,7 +71,10 @@ func (x *InstanceRequest) GetCallsign() string {
 }
 
 type DoneResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// After Activate and Resume, what was lost of the instance's state and is not
+	// acknowledged yet, oldest first.
+	Lost          []*shellpb.Loss `protobuf:"bytes,1,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -106,6 +109,139 @@ func (*DoneResponse) Descriptor() ([]byte, []int) {
 	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{1}
 }
 
+func (x *DoneResponse) GetLost() []*shellpb.Loss {
+	if x != nil {
+		return x.Lost
+	}
+	return nil
+}
+
+type LossesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LossesRequest) Reset() {
+	*x = LossesRequest{}
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LossesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LossesRequest) ProtoMessage() {}
+
+func (x *LossesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LossesRequest.ProtoReflect.Descriptor instead.
+func (*LossesRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{2}
+}
+
+type LossesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By callsign, then by time. Some of the instances may not exist any more.
+	Losses        []*shellpb.Loss `protobuf:"bytes,1,rep,name=losses,proto3" json:"losses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LossesResponse) Reset() {
+	*x = LossesResponse{}
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LossesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LossesResponse) ProtoMessage() {}
+
+func (x *LossesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LossesResponse.ProtoReflect.Descriptor instead.
+func (*LossesResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *LossesResponse) GetLosses() []*shellpb.Loss {
+	if x != nil {
+		return x.Losses
+	}
+	return nil
+}
+
+type AcknowledgeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How many losses were told until now.
+	Losses        uint32 `protobuf:"varint,1,opt,name=losses,proto3" json:"losses,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AcknowledgeResponse) Reset() {
+	*x = AcknowledgeResponse{}
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AcknowledgeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AcknowledgeResponse) ProtoMessage() {}
+
+func (x *AcknowledgeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AcknowledgeResponse.ProtoReflect.Descriptor instead.
+func (*AcknowledgeResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *AcknowledgeResponse) GetLosses() uint32 {
+	if x != nil {
+		return x.Losses
+	}
+	return 0
+}
+
 type HibernateRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
@@ -117,7 +253,7 @@ type HibernateRequest struct {
 
 func (x *HibernateRequest) Reset() {
 	*x = HibernateRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[2]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -129,7 +265,7 @@ func (x *HibernateRequest) String() string {
 func (*HibernateRequest) ProtoMessage() {}
 
 func (x *HibernateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[2]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -142,7 +278,7 @@ func (x *HibernateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HibernateRequest.ProtoReflect.Descriptor instead.
 func (*HibernateRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{2}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *HibernateRequest) GetCallsign() string {
@@ -169,7 +305,7 @@ type CloneRequest struct {
 
 func (x *CloneRequest) Reset() {
 	*x = CloneRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[3]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -181,7 +317,7 @@ func (x *CloneRequest) String() string {
 func (*CloneRequest) ProtoMessage() {}
 
 func (x *CloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[3]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -194,7 +330,7 @@ func (x *CloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloneRequest.ProtoReflect.Descriptor instead.
 func (*CloneRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{3}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CloneRequest) GetCallsign() string {
@@ -219,7 +355,7 @@ type ServicesRequest struct {
 
 func (x *ServicesRequest) Reset() {
 	*x = ServicesRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[4]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -231,7 +367,7 @@ func (x *ServicesRequest) String() string {
 func (*ServicesRequest) ProtoMessage() {}
 
 func (x *ServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[4]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -244,7 +380,7 @@ func (x *ServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicesRequest.ProtoReflect.Descriptor instead.
 func (*ServicesRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{4}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{7}
 }
 
 type ServicesResponse struct {
@@ -256,7 +392,7 @@ type ServicesResponse struct {
 
 func (x *ServicesResponse) Reset() {
 	*x = ServicesResponse{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[5]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -268,7 +404,7 @@ func (x *ServicesResponse) String() string {
 func (*ServicesResponse) ProtoMessage() {}
 
 func (x *ServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[5]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -281,7 +417,7 @@ func (x *ServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicesResponse.ProtoReflect.Descriptor instead.
 func (*ServicesResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{5}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ServicesResponse) GetServices() []*shellpb.StatusResponse {
@@ -299,7 +435,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -311,7 +447,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -324,7 +460,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{6}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{9}
 }
 
 type SubsystemsRequest struct {
@@ -335,7 +471,7 @@ type SubsystemsRequest struct {
 
 func (x *SubsystemsRequest) Reset() {
 	*x = SubsystemsRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -347,7 +483,7 @@ func (x *SubsystemsRequest) String() string {
 func (*SubsystemsRequest) ProtoMessage() {}
 
 func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -360,7 +496,7 @@ func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{7}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{10}
 }
 
 type ConfigureRequest struct {
@@ -374,7 +510,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -386,7 +522,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,7 +535,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{8}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ConfigureRequest) GetCallsign() string {
@@ -424,7 +560,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -436,7 +572,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -449,7 +585,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{9}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{12}
 }
 
 type ReloadResponse struct {
@@ -463,7 +599,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -475,7 +611,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -488,7 +624,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{10}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -506,7 +642,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -518,7 +654,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -531,7 +667,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{11}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{14}
 }
 
 type VersionResponse struct {
@@ -544,7 +680,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -556,7 +692,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -569,7 +705,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{12}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *VersionResponse) GetHash() string {
@@ -592,8 +728,14 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\n" +
 	"0plugins/controller/controllerpb/controller.proto\x12\x16dormouse.controller.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19shell/shellpb/shell.proto\"-\n" +
 	"\x0fInstanceRequest\x12\x1a\n" +
-	"\bcallsign\x18\x01 \x01(\tR\bcallsign\"\x0e\n" +
-	"\fDoneResponse\"c\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\";\n" +
+	"\fDoneResponse\x12+\n" +
+	"\x04lost\x18\x01 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\"\x0f\n" +
+	"\rLossesRequest\"A\n" +
+	"\x0eLossesResponse\x12/\n" +
+	"\x06losses\x18\x01 \x03(\v2\x17.dormouse.shell.v1.LossR\x06losses\"-\n" +
+	"\x13AcknowledgeResponse\x12\x16\n" +
+	"\x06losses\x18\x01 \x01(\rR\x06losses\"c\n" +
 	"\x10HibernateRequest\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x123\n" +
 	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"M\n" +
@@ -614,7 +756,7 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\x0eVersionRequest\"[\n" +
 	"\x0fVersionResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x124\n" +
-	"\aversion\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion2\xb7\v\n" +
+	"\aversion\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion2\xf5\f\n" +
 	"\n" +
 	"Controller\x12Y\n" +
 	"\bActivate\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12[\n" +
@@ -623,7 +765,9 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\vUnavailable\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12X\n" +
 	"\aSuspend\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12W\n" +
 	"\x06Resume\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12[\n" +
-	"\tHibernate\x12(.dormouse.controller.v1.HibernateRequest\x1a$.dormouse.controller.v1.DoneResponse\x12S\n" +
+	"\tHibernate\x12(.dormouse.controller.v1.HibernateRequest\x1a$.dormouse.controller.v1.DoneResponse\x12W\n" +
+	"\x06Losses\x12%.dormouse.controller.v1.LossesRequest\x1a&.dormouse.controller.v1.LossesResponse\x12c\n" +
+	"\vAcknowledge\x12'.dormouse.controller.v1.InstanceRequest\x1a+.dormouse.controller.v1.AcknowledgeResponse\x12S\n" +
 	"\x05Clone\x12$.dormouse.controller.v1.CloneRequest\x1a$.dormouse.controller.v1.DoneResponse\x12X\n" +
 	"\aDestroy\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12]\n" +
 	"\bServices\x12'.dormouse.controller.v1.ServicesRequest\x1a(.dormouse.controller.v1.ServicesResponse\x12O\n" +
@@ -648,68 +792,78 @@ func file_plugins_controller_controllerpb_controller_proto_rawDescGZIP() []byte 
 	return file_plugins_controller_controllerpb_controller_proto_rawDescData
 }
 
-var file_plugins_controller_controllerpb_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_plugins_controller_controllerpb_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_plugins_controller_controllerpb_controller_proto_goTypes = []any{
 	(*InstanceRequest)(nil),            // 0: dormouse.controller.v1.InstanceRequest
 	(*DoneResponse)(nil),               // 1: dormouse.controller.v1.DoneResponse
-	(*HibernateRequest)(nil),           // 2: dormouse.controller.v1.HibernateRequest
-	(*CloneRequest)(nil),               // 3: dormouse.controller.v1.CloneRequest
-	(*ServicesRequest)(nil),            // 4: dormouse.controller.v1.ServicesRequest
-	(*ServicesResponse)(nil),           // 5: dormouse.controller.v1.ServicesResponse
-	(*WatchRequest)(nil),               // 6: dormouse.controller.v1.WatchRequest
-	(*SubsystemsRequest)(nil),          // 7: dormouse.controller.v1.SubsystemsRequest
-	(*ConfigureRequest)(nil),           // 8: dormouse.controller.v1.ConfigureRequest
-	(*ReloadRequest)(nil),              // 9: dormouse.controller.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 10: dormouse.controller.v1.ReloadResponse
-	(*VersionRequest)(nil),             // 11: dormouse.controller.v1.VersionRequest
-	(*VersionResponse)(nil),            // 12: dormouse.controller.v1.VersionResponse
-	(*durationpb.Duration)(nil),        // 13: google.protobuf.Duration
-	(*shellpb.StatusResponse)(nil),     // 14: dormouse.shell.v1.StatusResponse
-	(*shellpb.Version)(nil),            // 15: dormouse.shell.v1.Version
-	(*shellpb.StateChange)(nil),        // 16: dormouse.shell.v1.StateChange
-	(*shellpb.SubsystemsResponse)(nil), // 17: dormouse.shell.v1.SubsystemsResponse
+	(*LossesRequest)(nil),              // 2: dormouse.controller.v1.LossesRequest
+	(*LossesResponse)(nil),             // 3: dormouse.controller.v1.LossesResponse
+	(*AcknowledgeResponse)(nil),        // 4: dormouse.controller.v1.AcknowledgeResponse
+	(*HibernateRequest)(nil),           // 5: dormouse.controller.v1.HibernateRequest
+	(*CloneRequest)(nil),               // 6: dormouse.controller.v1.CloneRequest
+	(*ServicesRequest)(nil),            // 7: dormouse.controller.v1.ServicesRequest
+	(*ServicesResponse)(nil),           // 8: dormouse.controller.v1.ServicesResponse
+	(*WatchRequest)(nil),               // 9: dormouse.controller.v1.WatchRequest
+	(*SubsystemsRequest)(nil),          // 10: dormouse.controller.v1.SubsystemsRequest
+	(*ConfigureRequest)(nil),           // 11: dormouse.controller.v1.ConfigureRequest
+	(*ReloadRequest)(nil),              // 12: dormouse.controller.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 13: dormouse.controller.v1.ReloadResponse
+	(*VersionRequest)(nil),             // 14: dormouse.controller.v1.VersionRequest
+	(*VersionResponse)(nil),            // 15: dormouse.controller.v1.VersionResponse
+	(*shellpb.Loss)(nil),               // 16: dormouse.shell.v1.Loss
+	(*durationpb.Duration)(nil),        // 17: google.protobuf.Duration
+	(*shellpb.StatusResponse)(nil),     // 18: dormouse.shell.v1.StatusResponse
+	(*shellpb.Version)(nil),            // 19: dormouse.shell.v1.Version
+	(*shellpb.StateChange)(nil),        // 20: dormouse.shell.v1.StateChange
+	(*shellpb.SubsystemsResponse)(nil), // 21: dormouse.shell.v1.SubsystemsResponse
 }
 var file_plugins_controller_controllerpb_controller_proto_depIdxs = []int32{
-	13, // 0: dormouse.controller.v1.HibernateRequest.timeout:type_name -> google.protobuf.Duration
-	14, // 1: dormouse.controller.v1.ServicesResponse.services:type_name -> dormouse.shell.v1.StatusResponse
-	15, // 2: dormouse.controller.v1.VersionResponse.version:type_name -> dormouse.shell.v1.Version
-	0,  // 3: dormouse.controller.v1.Controller.Activate:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 4: dormouse.controller.v1.Controller.Deactivate:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 5: dormouse.controller.v1.Controller.Unavailable:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 6: dormouse.controller.v1.Controller.Suspend:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 7: dormouse.controller.v1.Controller.Resume:input_type -> dormouse.controller.v1.InstanceRequest
-	2,  // 8: dormouse.controller.v1.Controller.Hibernate:input_type -> dormouse.controller.v1.HibernateRequest
-	3,  // 9: dormouse.controller.v1.Controller.Clone:input_type -> dormouse.controller.v1.CloneRequest
-	0,  // 10: dormouse.controller.v1.Controller.Destroy:input_type -> dormouse.controller.v1.InstanceRequest
-	4,  // 11: dormouse.controller.v1.Controller.Services:input_type -> dormouse.controller.v1.ServicesRequest
-	6,  // 12: dormouse.controller.v1.Controller.Watch:input_type -> dormouse.controller.v1.WatchRequest
-	7,  // 13: dormouse.controller.v1.Controller.Subsystems:input_type -> dormouse.controller.v1.SubsystemsRequest
-	8,  // 14: dormouse.controller.v1.Controller.Configure:input_type -> dormouse.controller.v1.ConfigureRequest
-	0,  // 15: dormouse.controller.v1.Controller.Persist:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 16: dormouse.controller.v1.Controller.Restore:input_type -> dormouse.controller.v1.InstanceRequest
-	9,  // 17: dormouse.controller.v1.Controller.Reload:input_type -> dormouse.controller.v1.ReloadRequest
-	11, // 18: dormouse.controller.v1.Controller.Version:input_type -> dormouse.controller.v1.VersionRequest
-	1,  // 19: dormouse.controller.v1.Controller.Activate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 20: dormouse.controller.v1.Controller.Deactivate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 21: dormouse.controller.v1.Controller.Unavailable:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 22: dormouse.controller.v1.Controller.Suspend:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 23: dormouse.controller.v1.Controller.Resume:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 24: dormouse.controller.v1.Controller.Hibernate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 25: dormouse.controller.v1.Controller.Clone:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 26: dormouse.controller.v1.Controller.Destroy:output_type -> dormouse.controller.v1.DoneResponse
-	5,  // 27: dormouse.controller.v1.Controller.Services:output_type -> dormouse.controller.v1.ServicesResponse
-	16, // 28: dormouse.controller.v1.Controller.Watch:output_type -> dormouse.shell.v1.StateChange
-	17, // 29: dormouse.controller.v1.Controller.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	1,  // 30: dormouse.controller.v1.Controller.Configure:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 31: dormouse.controller.v1.Controller.Persist:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 32: dormouse.controller.v1.Controller.Restore:output_type -> dormouse.controller.v1.DoneResponse
-	10, // 33: dormouse.controller.v1.Controller.Reload:output_type -> dormouse.controller.v1.ReloadResponse
-	12, // 34: dormouse.controller.v1.Controller.Version:output_type -> dormouse.controller.v1.VersionResponse
-	19, // [19:35] is the sub-list for method output_type
-	3,  // [3:19] is the sub-list for method input_type
-	3,  // [3:3] is the sub-list for extension type_name
-	3,  // [3:3] is the sub-list for extension extendee
-	0,  // [0:3] is the sub-list for field type_name
+	16, // 0: dormouse.controller.v1.DoneResponse.lost:type_name -> dormouse.shell.v1.Loss
+	16, // 1: dormouse.controller.v1.LossesResponse.losses:type_name -> dormouse.shell.v1.Loss
+	17, // 2: dormouse.controller.v1.HibernateRequest.timeout:type_name -> google.protobuf.Duration
+	18, // 3: dormouse.controller.v1.ServicesResponse.services:type_name -> dormouse.shell.v1.StatusResponse
+	19, // 4: dormouse.controller.v1.VersionResponse.version:type_name -> dormouse.shell.v1.Version
+	0,  // 5: dormouse.controller.v1.Controller.Activate:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 6: dormouse.controller.v1.Controller.Deactivate:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 7: dormouse.controller.v1.Controller.Unavailable:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 8: dormouse.controller.v1.Controller.Suspend:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 9: dormouse.controller.v1.Controller.Resume:input_type -> dormouse.controller.v1.InstanceRequest
+	5,  // 10: dormouse.controller.v1.Controller.Hibernate:input_type -> dormouse.controller.v1.HibernateRequest
+	2,  // 11: dormouse.controller.v1.Controller.Losses:input_type -> dormouse.controller.v1.LossesRequest
+	0,  // 12: dormouse.controller.v1.Controller.Acknowledge:input_type -> dormouse.controller.v1.InstanceRequest
+	6,  // 13: dormouse.controller.v1.Controller.Clone:input_type -> dormouse.controller.v1.CloneRequest
+	0,  // 14: dormouse.controller.v1.Controller.Destroy:input_type -> dormouse.controller.v1.InstanceRequest
+	7,  // 15: dormouse.controller.v1.Controller.Services:input_type -> dormouse.controller.v1.ServicesRequest
+	9,  // 16: dormouse.controller.v1.Controller.Watch:input_type -> dormouse.controller.v1.WatchRequest
+	10, // 17: dormouse.controller.v1.Controller.Subsystems:input_type -> dormouse.controller.v1.SubsystemsRequest
+	11, // 18: dormouse.controller.v1.Controller.Configure:input_type -> dormouse.controller.v1.ConfigureRequest
+	0,  // 19: dormouse.controller.v1.Controller.Persist:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 20: dormouse.controller.v1.Controller.Restore:input_type -> dormouse.controller.v1.InstanceRequest
+	12, // 21: dormouse.controller.v1.Controller.Reload:input_type -> dormouse.controller.v1.ReloadRequest
+	14, // 22: dormouse.controller.v1.Controller.Version:input_type -> dormouse.controller.v1.VersionRequest
+	1,  // 23: dormouse.controller.v1.Controller.Activate:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 24: dormouse.controller.v1.Controller.Deactivate:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 25: dormouse.controller.v1.Controller.Unavailable:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 26: dormouse.controller.v1.Controller.Suspend:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 27: dormouse.controller.v1.Controller.Resume:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 28: dormouse.controller.v1.Controller.Hibernate:output_type -> dormouse.controller.v1.DoneResponse
+	3,  // 29: dormouse.controller.v1.Controller.Losses:output_type -> dormouse.controller.v1.LossesResponse
+	4,  // 30: dormouse.controller.v1.Controller.Acknowledge:output_type -> dormouse.controller.v1.AcknowledgeResponse
+	1,  // 31: dormouse.controller.v1.Controller.Clone:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 32: dormouse.controller.v1.Controller.Destroy:output_type -> dormouse.controller.v1.DoneResponse
+	8,  // 33: dormouse.controller.v1.Controller.Services:output_type -> dormouse.controller.v1.ServicesResponse
+	20, // 34: dormouse.controller.v1.Controller.Watch:output_type -> dormouse.shell.v1.StateChange
+	21, // 35: dormouse.controller.v1.Controller.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	1,  // 36: dormouse.controller.v1.Controller.Configure:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 37: dormouse.controller.v1.Controller.Persist:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 38: dormouse.controller.v1.Controller.Restore:output_type -> dormouse.controller.v1.DoneResponse
+	13, // 39: dormouse.controller.v1.Controller.Reload:output_type -> dormouse.controller.v1.ReloadResponse
+	15, // 40: dormouse.controller.v1.Controller.Version:output_type -> dormouse.controller.v1.VersionResponse
+	23, // [23:41] is the sub-list for method output_type
+	5,  // [5:23] is the sub-list for method input_type
+	5,  // [5:5] is the sub-list for extension type_name
+	5,  // [5:5] is the sub-list for extension extendee
+	0,  // [0:5] is the sub-list for field type_name
 }
 
 func init() { file_plugins_controller_controllerpb_controller_proto_init() }
@@ -723,7 +877,7 @@ func file_plugins_controller_controllerpb_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_controller_controllerpb_controller_proto_rawDesc), len(file_plugins_controller_controllerpb_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   13,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

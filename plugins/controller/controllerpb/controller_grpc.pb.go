@@ -29,6 +29,8 @@ const (
 	Controller_Suspend_FullMethodName     = "/dormouse.controller.v1.Controller/Suspend"
 	Controller_Resume_FullMethodName      = "/dormouse.controller.v1.Controller/Resume"
 	Controller_Hibernate_FullMethodName   = "/dormouse.controller.v1.Controller/Hibernate"
+	Controller_Losses_FullMethodName      = "/dormouse.controller.v1.Controller/Losses"
+	Controller_Acknowledge_FullMethodName = "/dormouse.controller.v1.Controller/Acknowledge"
 	Controller_Clone_FullMethodName       = "/dormouse.controller.v1.Controller/Clone"
 	Controller_Destroy_FullMethodName     = "/dormouse.controller.v1.Controller/Destroy"
 	Controller_Services_FullMethodName    = "/dormouse.controller.v1.Controller/Services"
@@ -60,6 +62,11 @@ type ControllerClient interface {
 	Resume(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	// Hibernate stores a suspended plugin on disk.
 	Hibernate(ctx context.Context, in *HibernateRequest, opts ...grpc.CallOption) (*DoneResponse, error)
+	// Losses lists what was lost of the states of hibernated plugins, until it is
+	// acknowledged.
+	Losses(ctx context.Context, in *LossesRequest, opts ...grpc.CallOption) (*LossesResponse, error)
+	// Acknowledge ends the telling of what an instance has lost.
+	Acknowledge(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error)
 	// Clone makes an instance with the configuration of another, which it follows except
 	// for what is set on it. The clone outlives a restart of the host.
 	Clone(ctx context.Context, in *CloneRequest, opts ...grpc.CallOption) (*DoneResponse, error)
@@ -147,6 +154,26 @@ func (c *controllerClient) Hibernate(ctx context.Context, in *HibernateRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DoneResponse)
 	err := c.cc.Invoke(ctx, Controller_Hibernate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controllerClient) Losses(ctx context.Context, in *LossesRequest, opts ...grpc.CallOption) (*LossesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(LossesResponse)
+	err := c.cc.Invoke(ctx, Controller_Losses_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controllerClient) Acknowledge(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AcknowledgeResponse)
+	err := c.cc.Invoke(ctx, Controller_Acknowledge_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -281,6 +308,11 @@ type ControllerServer interface {
 	Resume(context.Context, *InstanceRequest) (*DoneResponse, error)
 	// Hibernate stores a suspended plugin on disk.
 	Hibernate(context.Context, *HibernateRequest) (*DoneResponse, error)
+	// Losses lists what was lost of the states of hibernated plugins, until it is
+	// acknowledged.
+	Losses(context.Context, *LossesRequest) (*LossesResponse, error)
+	// Acknowledge ends the telling of what an instance has lost.
+	Acknowledge(context.Context, *InstanceRequest) (*AcknowledgeResponse, error)
 	// Clone makes an instance with the configuration of another, which it follows except
 	// for what is set on it. The clone outlives a restart of the host.
 	Clone(context.Context, *CloneRequest) (*DoneResponse, error)
@@ -331,6 +363,12 @@ func (UnimplementedControllerServer) Resume(context.Context, *InstanceRequest) (
 }
 func (UnimplementedControllerServer) Hibernate(context.Context, *HibernateRequest) (*DoneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Hibernate not implemented")
+}
+func (UnimplementedControllerServer) Losses(context.Context, *LossesRequest) (*LossesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Losses not implemented")
+}
+func (UnimplementedControllerServer) Acknowledge(context.Context, *InstanceRequest) (*AcknowledgeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Acknowledge not implemented")
 }
 func (UnimplementedControllerServer) Clone(context.Context, *CloneRequest) (*DoneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Clone not implemented")
@@ -487,6 +525,42 @@ func _Controller_Hibernate_Handler(srv interface{}, ctx context.Context, dec fun
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ControllerServer).Hibernate(ctx, req.(*HibernateRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Controller_Losses_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LossesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerServer).Losses(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Controller_Losses_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerServer).Losses(ctx, req.(*LossesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Controller_Acknowledge_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InstanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerServer).Acknowledge(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Controller_Acknowledge_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerServer).Acknowledge(ctx, req.(*InstanceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -694,6 +768,14 @@ var Controller_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Hibernate",
 			Handler:    _Controller_Hibernate_Handler,
+		},
+		{
+			MethodName: "Losses",
+			Handler:    _Controller_Losses_Handler,
+		},
+		{
+			MethodName: "Acknowledge",
+			Handler:    _Controller_Acknowledge_Handler,
 		},
 		{
 			MethodName: "Clone",

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -32,6 +33,10 @@ func (r Record) WithoutDetails() Record {
 	r.Locator, r.WebUI, r.Communicator = "", "", ""
 	r.Configuration = json.RawMessage("{}")
 	r.Error, r.Why = "", ""
+	r.Lost = slices.Clone(r.Lost)
+	for i := range r.Lost {
+		r.Lost[i] = r.Lost[i].WithoutDetails()
+	}
 	r.History = slices.Clone(r.History)
 	for i := range r.History {
 		r.History[i].Error = ""
@@ -55,6 +60,7 @@ type Additions struct {
 	Since      string          `json:"since"`
 	Error      string          `json:"error,omitempty"`
 	Clone      *Clone          `json:"clone,omitempty"`
+	Lost       []Loss          `json:"lost,omitempty"` // not acknowledged yet
 	Why        string          `json:"why,omitempty"`
 	History    []Transition    `json:"history,omitempty"`
 }
@@ -87,6 +93,25 @@ type Clone struct {
 	Gone bool   `json:"gone,omitempty"`
 	// Own are the keys that the clone does not have from its source.
 	Own []string `json:"own,omitempty"`
+}
+
+// Loss is the state of a hibernated plugin that was given up.
+type Loss struct {
+	At    string `json:"at"`
+	Cause string `json:"cause,omitempty"`
+	// Class is "lasting" or "untrusted", empty for an image that was evicted.
+	Class      hibernate.FailureClass `json:"class,omitempty"`
+	Generation uint64                 `json:"generation,omitempty"`
+	// Path is where the image lies until the time Until, both empty if it is gone.
+	Path       string `json:"path,omitempty"`
+	Until      string `json:"until,omitempty"`
+	Restorable bool   `json:"restorable,omitempty"`
+}
+
+// WithoutDetails returns the loss without the texts that may hold paths.
+func (l Loss) WithoutDetails() Loss {
+	l.Cause, l.Path = "", ""
+	return l
 }
 
 // Transition is one earlier change of an instance's state.
