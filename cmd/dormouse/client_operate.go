@@ -159,9 +159,9 @@ func (o operation) describeOutcome(before, after instanceRecord) string {
 		return o.name + " done"
 	}
 	if before.State == after.State {
-		return "was " + after.State + " already"
+		return "was " + after.State + " already" + lostText(before, after)
 	}
-	return o.describeChange(before, after)
+	return o.describeChange(before, after) + lostText(before, after)
 }
 
 // describeNewState returns the new state.

@@ -27,6 +27,9 @@ func listVerb(flags *flag.FlagSet) action {
 			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error)+r.goneSourceText())
 		}
 		t.printf("%s", rows.alignedText(t.width))
+		for _, lost := range c.listLosses(ctx) {
+			t.printf("%s\n", lost.warningText())
+		}
 		for _, file := range c.leftOutFiles(ctx) {
 			t.printf("%s\n", file.warningText())
 		}
@@ -63,6 +66,9 @@ func (r instanceRecord) detailsText() string {
 	add("reason", wordsOfPascalCase(r.Reason))
 	add("since", formatTimeAndAge(r.Since))
 	rows.addTextRows("error", r.Error)
+	for _, lost := range r.Lost {
+		add("lost", "what it slept in, "+lossText(lost))
+	}
 	if r.Clone != nil {
 		add("clone of", r.Clone.Of+r.goneSourceText())
 		add("of its own", strings.Join(r.Clone.Own, ", "))

@@ -91,6 +91,13 @@ func verbs() []verb {
 			prepare: operationVerb(hibernating),
 		},
 		{
+			name: "plugin acknowledge", args: "NAME...", summary: "say that you know what a plugin has lost",
+			doc: "When what a plugin slept in had to be given up, the host says so in list, show, events and metrics,\n" +
+				"and at each activation, until this is called. What is kept of it stays: `dormouse images list`.",
+			example: "dormouse plugin acknowledge Counter",
+			prepare: acknowledgeVerb,
+		},
+		{
 			name: "plugin unavailable", args: "NAME...", summary: "bar a deactivated plugin from being started",
 			doc:     "`dormouse plugin deactivate NAME` lifts the bar.",
 			example: "dormouse plugin unavailable Counter",
