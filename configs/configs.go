@@ -228,6 +228,10 @@ type Plugin struct {
 	// CallTimeout is the longest one call to the plugin may take.
 	CallTimeout Duration `toml:"call-timeout" use:"adjust"`
 
+	// LogRate is how many bytes per second of the output the host logs on average, 0 for any
+	// number. What is more is read and dropped.
+	LogRate Bytes `toml:"log-rate" use:"adjust"`
+
 	// Wake is how much memory is loaded before a woken instance runs.
 	Wake WakeMode `toml:"wake" use:"host"`
 
@@ -327,6 +331,7 @@ func DefaultPlugin() Plugin {
 		StartTimeout: Duration(10 * time.Second),
 		StopTimeout:  Duration(5 * time.Second),
 		CallTimeout:  Duration(30 * time.Second),
+		LogRate:      256 << 10,
 		Wake:         WakeAuto,
 		Sleep:        SleepAuto,
 		OnFailedWake: FailedWakeColdStart,

@@ -189,6 +189,7 @@ func (f *configFile) readPlugin(t *tableReader) {
 	t.readDuration("start-timeout", &p.StartTimeout)
 	t.readDuration("stop-timeout", &p.StopTimeout)
 	t.readDuration("call-timeout", &p.CallTimeout)
+	t.readParsed("log-rate", `a size such as "64MiB"`, &p.LogRate)
 	readAllowedWord(t, "wake", &p.Wake, WakeAuto, WakeEager, WakeLazy)
 	readAllowedWord(t, "sleep", &p.Sleep, SleepAuto, SleepCheckpoint, SleepPageOut)
 	t.readOptionalDuration("checkpoint-after", &p.CheckpointAfter)

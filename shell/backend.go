@@ -192,6 +192,8 @@ type ProcessFigures struct {
 	// Root is the process ID of the plugin's pid 1 as the host sees it, 0 when there is
 	// none. All processes of the plugin are below it.
 	Root int
+	// DroppedLines is how many lines of the output the log lacks, over all lives.
+	DroppedLines int64
 	// Memory is the proportional set size of the whole tree in bytes.
 	Memory int64
 	// Charged is the memory in bytes that the kernel charges to the tree's cgroup,

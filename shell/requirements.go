@@ -110,8 +110,13 @@ func (st Status) ControlledSubsystems() []string {
 // union returns a, then the elements of b that are not in a.
 func union(a, b []string) []string {
 	all := slices.Clone(a)
+	known := make(map[string]bool, len(a)+len(b))
+	for _, name := range a {
+		known[name] = true
+	}
 	for _, name := range b {
-		if !slices.Contains(all, name) {
+		if !known[name] {
+			known[name] = true
 			all = append(all, name)
 		}
 	}

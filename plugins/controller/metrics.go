@@ -107,6 +107,10 @@ func (f *Front) instanceMetrics() []instanceMetric {
 			func(st shell.Status) (int64, bool) { return f.restartCounts.countOf(st.Config.Callsign), true },
 		},
 		{
+			"dormouse_instance_log_lines_dropped_total", "counter", "Lines of the plugin's output that were dropped, since it writes more than its log-rate.",
+			func(st shell.Status) (int64, bool) { return st.Figures.DroppedLines, st.Config.Builtin == "" },
+		},
+		{
 			"dormouse_instance_subscriptions", "gauge", "Subscriptions to the instance's events.",
 			func(st shell.Status) (int64, bool) {
 				return int64(f.events.subscriptionCount(st.Config.Callsign)), true

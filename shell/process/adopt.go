@@ -162,7 +162,7 @@ func (b *Backend) thawAndOpenTree(ctx context.Context, j *journal) (_ *tree, err
 	if t.group.fd, err = os.Open(string(j.Cgroup)); err != nil {
 		return nil, err
 	}
-	if t.output, err = output.OpenFilesOrPipes(b.runDir(), b.log, &b.tail); err != nil {
+	if t.output, err = output.OpenFilesOrPipes(b.runDir(), b.log, &b.tail, b.limiter); err != nil {
 		return nil, errors.Join(err, t.group.fd.Close())
 	}
 	t.output.StartReading(false)

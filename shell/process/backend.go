@@ -68,6 +68,7 @@ type Backend struct {
 	config   func() configs.Plugin // as the instance is configured now
 	dirName  string                // name of the run directory and of the cgroup
 	tail     output.Tail
+	limiter  *output.Limiter // of what is logged of the output
 	log      zerolog.Logger
 	sink     shell.Sink
 	imageDir *hibernate.ImageDir
@@ -128,13 +129,15 @@ func newBackend(dirName string, h Host, config func() configs.Plugin, sink shell
 		h.Remains = &Remains{}
 	}
 	r, now := &router{}, config()
+	log := h.Log.With().Str("callsign", now.Callsign).Logger()
 	return &Backend{
 		host:        h,
 		callsign:    now.Callsign,
 		config:      config,
 		startConfig: now,
 		dirName:     dirName,
-		log:         h.Log.With().Str("callsign", now.Callsign).Logger(),
+		log:         log,
+		limiter:     output.NewLimiter(func() int64 { return int64(config().LogRate) }, log),
 		sink:        sink,
 		router:      r,
 		plugin:      shellpb.NewPluginClient(r),
@@ -281,24 +284,28 @@ func (b *Backend) Exists(ctx context.Context, method string) (exists bool, err e
 	return answer.GetExists(), nil
 }
 
-// ProcessFigures returns the kernel's figures of the tree, zero while no tree runs, see
-// shell.Backend.
+// ProcessFigures returns the kernel's figures of the tree, zero while no tree runs, and how
+// many lines of the instance were dropped, see shell.Backend.
 func (b *Backend) ProcessFigures() shell.ProcessFigures {
 	t := b.currentLife().tree
 	if t == nil || t.hasEnded() {
-		return shell.ProcessFigures{}
+		return shell.ProcessFigures{DroppedLines: b.limiter.Dropped()}
 	}
 	return shell.ProcessFigures{
-		PID: t.findProgramPID(), Root: t.root.Pid,
+		DroppedLines: b.limiter.Dropped(),
+		PID:          t.findProgramPID(), Root: t.root.Pid,
 		Memory: procfs.PSS(t.pids()), Charged: t.cgroup().MemoryBytes(), Loading: t.loadingProgress(), ImageRead: t.imageBytesRead(),
 	}
 }
 
 // fetchAndKeepInformation asks the plugin for its description and keeps it.
 func (b *Backend) fetchAndKeepInformation(ctx context.Context) error {
-	info, err := b.plugin.Information(ctx, &shellpb.InformationRequest{})
+	info, err := b.plugin.Information(ctx, &shellpb.InformationRequest{}, grpc.MaxCallRecvMsgSize(maxInformation))
 	if err != nil {
 		return fmt.Errorf("cannot ask the plugin for its information: %w", shellErrorFromGRPC(err))
+	}
+	if err := checkInformation(info); err != nil {
+		return fmt.Errorf("cannot use the plugin's information: %w", err)
 	}
 	b.setInformation(info)
 	return nil

@@ -95,7 +95,7 @@ func (b *Backend) startAndWatchTree(startRoot func(*tree) error) (*tree, error) 
 			return nil, err
 		}
 	}
-	if t.output, err = output.OpenFilesOrPipes(outputDir, b.log, &b.tail); err == nil {
+	if t.output, err = output.OpenFilesOrPipes(outputDir, b.log, &b.tail, b.limiter); err == nil {
 		err = startRoot(t)
 	}
 	if err != nil {

@@ -67,6 +67,7 @@ func TestLaunchRefuses(t *testing.T) {
 		"socket missing":              {arguments: []string{"say", "1|1|unix|DIR/s|grpc"}, limit: quick, want: []string{"no such file"}},
 		"never accepts":               {arguments: []string{"mute"}, limit: never, want: []string{"deadline"}},
 		"never tells its information": {arguments: []string{"no-information"}, limit: never, want: []string{"information", "deadline"}},
+		"tells too much":              {arguments: []string{"long-information"}, limit: quick, want: []string{"60000 preconditions", "at most 256"}},
 		"crashes when asked":          {arguments: []string{"panic-at-once"}, limit: quick, want: []string{"exited with status 2", "there is nothing to say"}},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -124,6 +124,9 @@ func (b *Backend) cachedInformation(program string, c configs.Plugin) *shellpb.I
 	if err == nil && found {
 		err = proto.Unmarshal(p.Information, info)
 	}
+	if err == nil && found {
+		err = checkInformation(info)
+	}
 	if err != nil {
 		b.log.Warn().Err(err).Msg("could not use what is kept of the program's information")
 	}

@@ -77,7 +77,7 @@ func TestLastWordsSurvivedPanic(t *testing.T) {
 // The last words are those of both streams, and what go-plugin passes on; lines below info
 // do not count.
 func TestLastWordsOfStreams(t *testing.T) {
-	s, err := OpenFilesOrPipes("", zerolog.Nop(), nil)
+	s, err := OpenFilesOrPipes("", zerolog.Nop(), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

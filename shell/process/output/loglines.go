@@ -11,12 +11,18 @@ import (
 )
 
 // logLine logs one line of a plugin, with the level, message and fields that parseRecord
-// finds in it. It returns the message, "" if the level is below info. truncated adds a
-// field that says so.
-func logLine(log zerolog.Logger, line string, truncated bool) (infoMessage string) {
+// finds in it, unless the limiter has no room. It returns the message, "" if the level is
+// below info. truncated adds a field that says so.
+func logLine(log zerolog.Logger, limiter *Limiter, line string, truncated bool) (infoMessage string) {
+	if !limiter.hasRoomOrDrop() {
+		return line
+	}
 	r := parseRecord(line)
 	if r.message == "" && r.fields == nil {
 		return ""
+	}
+	if r.level >= log.GetLevel() {
+		limiter.charge(len(line))
 	}
 	event := log.WithLevel(r.level)
 	if truncated {
@@ -46,6 +52,7 @@ type lineLogger struct {
 	log    zerolog.Logger
 	tail   *Tail
 	words  *lastWords
+	limit  *Limiter
 
 	mu   sync.Mutex
 	rest []byte // the beginning of an unfinished line
@@ -63,7 +70,7 @@ func (s *Streams) NewLineLogger(stream string) io.Writer {
 	if stream == s.stderr.name {
 		of = s.stderr
 	}
-	return &lineLogger{stream: stream, log: of.log, tail: of.tail, words: s.words}
+	return &lineLogger{stream: stream, log: of.log, tail: of.tail, words: s.words, limit: of.limit}
 }
 
 // Write logs each complete line of p, and keeps the beginning of an unfinished one for the
@@ -82,7 +89,7 @@ func (w *lineLogger) Write(p []byte) (int, error) {
 		}
 		text := string(line[:min(len(line), maxLine)])
 		w.tail.addLine(w.stream, text)
-		w.words.addLine(logLine(w.log, text, len(line) > maxLine || !ok))
+		w.words.addLine(logLine(w.log, w.limit, text, len(line) > maxLine || !ok))
 		w.rest = append([]byte(nil), after...)
 	}
 }

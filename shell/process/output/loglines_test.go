@@ -98,7 +98,7 @@ func TestLogLine(t *testing.T) {
 		{line: `{"msg":"\u001b[2J","\u001b[31mkey":1}`, want: `{"level":"info","�[31mkey":1,"message":"�[2J"}`, words: "\x1b[2J"},
 	} {
 		var out bytes.Buffer
-		words := logLine(zerolog.New(&out), test.line, false)
+		words := logLine(zerolog.New(&out), nil, test.line, false)
 		if diff := cmp.Diff(test.want, strings.TrimSuffix(out.String(), "\n")); diff != "" {
 			t.Errorf("%q (-want +got):\n%s", test.line, diff)
 		}
@@ -118,7 +118,7 @@ func TestLogLine(t *testing.T) {
 
 func TestLogLineCut(t *testing.T) {
 	var out bytes.Buffer
-	logLine(zerolog.New(&out), "beginning", true)
+	logLine(zerolog.New(&out), nil, "beginning", true)
 	if want := `{"level":"info","truncated":true,"message":"beginning"}` + "\n"; out.String() != want {
 		t.Errorf("got %s", out.String())
 	}
@@ -227,7 +227,7 @@ func FuzzLogLine(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, line string) {
 		var out bytes.Buffer
-		logLine(zerolog.New(&out), line, false)
+		logLine(zerolog.New(&out), nil, line, false)
 		if out.Len() == 0 {
 			return
 		}

@@ -50,6 +50,7 @@ type stream struct {
 	log   zerolog.Logger
 	tail  *Tail
 	words *lastWords
+	limit *Limiter
 }
 
 // source is the host's end of a stream.
@@ -60,15 +61,15 @@ type source interface {
 
 // OpenFilesOrPipes opens the stdout and the stderr of a tree that is about to start: as the
 // files of these names in dir, which it makes if they are missing, or as pipes if dir is "".
-// Nothing is read before StartReading. Each line that is read then goes to log, and to tail
-// unless that is nil.
-func OpenFilesOrPipes(dir string, log zerolog.Logger, tail *Tail) (*Streams, error) {
+// Nothing is read before StartReading. Each line that is read then goes to log, as far as
+// limit lets it, and to tail unless that is nil.
+func OpenFilesOrPipes(dir string, log zerolog.Logger, tail *Tail, limit *Limiter) (*Streams, error) {
 	s := &Streams{words: &lastWords{}, firstLine: make(chan string, 1)}
 	var err error
-	if s.stdout, err = openFileOrPipe(dir, "stdout", log, tail, s.words); err != nil {
+	if s.stdout, err = openFileOrPipe(dir, "stdout", log, tail, s.words, limit); err != nil {
 		return nil, err
 	}
-	if s.stderr, err = openFileOrPipe(dir, "stderr", log, tail, s.words); err != nil {
+	if s.stderr, err = openFileOrPipe(dir, "stderr", log, tail, s.words, limit); err != nil {
 		return nil, errors.Join(err, s.stdout.read.Close(), s.stdout.write.Close())
 	}
 	return s, nil
@@ -76,8 +77,8 @@ func OpenFilesOrPipes(dir string, log zerolog.Logger, tail *Tail) (*Streams, err
 
 // openFileOrPipe makes the file with the name in dir, or a pipe if dir is "", see
 // OpenFilesOrPipes.
-func openFileOrPipe(dir, name string, log zerolog.Logger, tail *Tail, words *lastWords) (*stream, error) {
-	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail, words: words}
+func openFileOrPipe(dir, name string, log zerolog.Logger, tail *Tail, words *lastWords, limit *Limiter) (*stream, error) {
+	s := &stream{name: name, log: log.With().Str("stream", name).Logger(), tail: tail, words: words, limit: limit}
 	if dir != "" {
 		path := filepath.Join(dir, name)
 		read, write, err := openOutputFile(path)
@@ -203,7 +204,7 @@ func (s *stream) readAndLogLines(firstLine chan<- string) {
 			continue
 		}
 		s.tail.addLine(s.name, line)
-		s.words.addLine(logLine(s.log, line, truncated))
+		s.words.addLine(logLine(s.log, s.limit, line, truncated))
 	}
 	if firstLine != nil {
 		close(firstLine)

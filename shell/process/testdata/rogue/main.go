@@ -157,6 +157,12 @@ func (p *plugin) Information(context.Context, *shellpb.InformationRequest) (*she
 		select {}
 	case "panic-at-once":
 		panic("there is nothing to say")
+	case "long-information":
+		info := &shellpb.InformationResponse{Name: "rogue"}
+		for i := range 60_000 {
+			info.Preconditions = append(info.Preconditions, "Name"+strconv.Itoa(i))
+		}
+		return info, nil
 	}
 	services := []string{shellpb.DispatcherService}
 	if p.how == "once" {
