@@ -25,6 +25,13 @@ func PairsSharing(pids []int, resource int) (pairs [][2]int) {
 	return pairs
 }
 
+// ShareSemaphores reports whether two threads undo changes of System V semaphores together,
+// when the last of them ends (CLONE_SYSVSEM).
+func ShareSemaphores(a, b int) bool {
+	const semaphores = 6 // KCMP_SYSVSEM
+	return compareResource(a, b, semaphores) == 0
+}
+
 // compareResource orders two processes by a resource and returns 0 when they share the
 // resource. A process that this process may not inspect counts as sharing nothing.
 func compareResource(a, b, resource int) int {

@@ -36,6 +36,9 @@ func (r *registers) setSyscall(address uint64, number uintptr, arguments []uintp
 	}
 }
 
+// stackPointer returns the address of the top of the stack.
+func (r *registers) stackPointer() uint64 { return r.Rsp }
+
 // syscallResult returns the result of a system call that has returned. A negative result
 // is an error number.
 func (r *registers) syscallResult() int64 { return int64(r.Rax) }

@@ -23,4 +23,6 @@ func (r *registers) is64Bit() bool { return false }
 
 func (r *registers) setSyscall(uint64, uintptr, []uintptr) {}
 
+func (r *registers) stackPointer() uint64 { return 0 }
+
 func (r *registers) syscallResult() int64 { return 0 }

@@ -31,12 +31,17 @@ var errLate = errors.New("it neither stops nor ends")
 // SyscallInThreads gives up after five seconds. A thread that has neither stopped nor ended
 // by then is released in the background when it does.
 func SyscallInThreads(tids []int, number uintptr, arguments ...uintptr) (resultsByTID map[int]Result, err error) {
+	return traceInOwnThread(tids, systemCall{number: number, arguments: arguments})
+}
+
+// traceInOwnThread is SyscallInThreads for any system call.
+func traceInOwnThread(tids []int, call systemCall) (resultsByTID map[int]Result, err error) {
 	done := make(chan struct{})
 	go func() {
 		runtime.LockOSThread() // the tracer is a thread, not a process
 		defer runtime.UnlockOSThread()
 		var late []*thread
-		resultsByTID, late, err = traceThreads(tids, number, arguments)
+		resultsByTID, late, err = traceThreads(tids, call)
 		close(done)
 		releaseAll(late)
 	}()
@@ -46,7 +51,7 @@ func SyscallInThreads(tids []int, number uintptr, arguments ...uintptr) (results
 
 // traceThreads is SyscallInThreads in the thread that traces. It returns in late the threads
 // that it could not release in time.
-func traceThreads(tids []int, number uintptr, arguments []uintptr) (results map[int]Result, late []*thread, err error) {
+func traceThreads(tids []int, call systemCall) (results map[int]Result, late []*thread, err error) {
 	deadline := time.Now().Add(limit)
 	threads := make([]*thread, len(tids))
 	for i, tid := range tids {
@@ -58,7 +63,7 @@ func traceThreads(tids []int, number uintptr, arguments []uintptr) (results map[
 	// thread, so that all threads run meanwhile.
 	for _, step := range []func(*thread) error{
 		(*thread).attachAndInterrupt,
-		func(t *thread) error { return t.saveStateAndRunToSyscallEntry(number, arguments) },
+		func(t *thread) error { return t.saveStateAndRunToSyscallEntry(call) },
 		(*thread).runToSyscallExit,
 		func(t *thread) error {
 			result, err := t.finishSyscallAndDetach()
@@ -116,6 +121,7 @@ type thread struct {
 	registers registers
 	blocked   uint64 // signals
 	rseq      rseqPointer
+	lent      lentMemory
 }
 
 // attachAndInterrupt attaches to the thread and stops it. It does not wait for the stop.
@@ -131,7 +137,7 @@ func (t *thread) attachAndInterrupt() error {
 // thread's state, and lets it run to the entry of the system call. It does not wait until
 // the thread is there. It blocks all signals of the thread, so that no handler runs in
 // between.
-func (t *thread) saveStateAndRunToSyscallEntry(number uintptr, arguments []uintptr) (err error) {
+func (t *thread) saveStateAndRunToSyscallEntry(call systemCall) (err error) {
 	if _, err = t.waitForStop(); err != nil {
 		return err
 	}
@@ -163,7 +169,11 @@ func (t *thread) saveStateAndRunToSyscallEntry(number uintptr, arguments []uintp
 		return err
 	}
 	t.changed = true
-	r.setSyscall(address, number, arguments)
+	arguments, err := t.lendMemory(call)
+	if err != nil {
+		return err
+	}
+	r.setSyscall(address, call.number, arguments)
 	if err = t.writeRegisters(r); err != nil {
 		return err
 	}
@@ -203,9 +213,12 @@ func (t *thread) finishSyscallAndDetach() (result Result, err error) {
 	return result, t.detach()
 }
 
-// restoreState gives the stopped thread its own registers and signal mask back.
+// restoreState gives the stopped thread its own memory, registers and signal mask back.
 func (t *thread) restoreState() error {
-	err := t.writeRegisters(t.registers)
+	err := t.takeMemoryBack()
+	if err == nil {
+		err = t.writeRegisters(t.registers)
+	}
 	if err == nil {
 		err = t.restoreRseqPointer(t.rseq)
 	}

@@ -19,4 +19,6 @@ var memory = Table{
 		Name: "has memory of a device mapped", Advice: "unmap it in BeforeCheckpoint"},
 	{Kind: "aio", Fate: ComesBack, Text: "contexts of asynchronous I/O (io_setup)"},
 	{Kind: "sysv-sem", Fate: ComesBack, Text: "System V semaphores and message queues: they are the host's and stay where they are"},
+	{Kind: "sysv-sem-undo", Fate: Refused, Text: "a System V semaphore that a process holds with SEM_UNDO: the end of the process would release it", Passing: true, OnlyStopped: true,
+		Name: "holds a System V semaphore with SEM_UNDO", Advice: "it would be released while the plugin sleeps: release it in BeforeCheckpoint, or use flock"},
 }

@@ -16,8 +16,8 @@ type treeProcess struct {
 }
 
 // ObstaclesWhenStopped returns an error for properties of a stopped tree that CRIU
-// neither dumps nor restores: Landlock domains, PR_SET_MDWE, sealed memory, and robust
-// mutexes in files. See hibernate.Engine.
+// neither dumps nor restores: Landlock domains, PR_SET_MDWE, sealed memory, held
+// semaphores, and robust mutexes in files. See hibernate.Engine.
 func (f *Finder) ObstaclesWhenStopped(treePIDs []int) error {
 	var processes []treeProcess
 	for _, pid := range treePIDs {
@@ -26,7 +26,7 @@ func (f *Finder) ObstaclesWhenStopped(treePIDs []int) error {
 		}
 	}
 	var found findings
-	for _, find := range []func([]treeProcess, *findings) error{f.findAndNoteLandlockDomains, findMemoryDenyWriteExecute, findSealedMemory} {
+	for _, find := range []func([]treeProcess, *findings) error{f.findAndNoteLandlockDomains, findMemoryDenyWriteExecute, findSealedMemory, findHeldSemaphores} {
 		if err := find(processes, &found); err != nil {
 			return err
 		}

@@ -70,6 +70,41 @@ static void sysv_set(void) {
 }
 static void sem_set(void) { CHECK((id = semget(IPC_PRIVATE, 1, 0600)) >= 0 && semctl(id, 0, SETVAL, 3) == 0); }
 static void sem_check(void) { CHECK(semctl(id, 0, GETVAL) == 3); CHECK(semctl(id, 0, IPC_RMID) == 0); }
+// change changes a semaphore by amount, to be undone at the end of the process.
+static void change(int number, int amount) {
+	struct sembuf b = {number, amount, SEM_UNDO};
+	CHECK(semop(id, &b, 1) == 0);
+}
+static void sems_set(void) {
+	CHECK((id = semget(IPC_PRIVATE, 200, 0600)) >= 0 && semctl(id, 0, SETVAL, 1) == 0 && semctl(id, 150, SETVAL, 5) == 0);
+}
+static void released_set(void) { sems_set(); change(0, -1); change(0, 1); change(150, 3), change(150, -3); }
+static void released_check(void) {
+	CHECK(semctl(id, 0, GETVAL) == 1 && semctl(id, 150, GETVAL) == 5 && semctl(id, 151, GETVAL) == 0);
+	change(0, -1);
+	CHECK(semctl(id, 0, GETVAL) == 0 && semctl(id, 0, IPC_RMID) == 0);
+}
+static void held_set(void) { sems_set(); change(150, -1); }
+static void held_check(void) { CHECK(semctl(id, 150, GETVAL) == 4 && semctl(id, 0, GETVAL) == 1); change(150, 1); CHECK(semctl(id, 0, IPC_RMID) == 0); }
+static void raised_set(void) { sems_set(); change(150, 2); }
+static void raised_check(void) { CHECK(semctl(id, 150, GETVAL) == 7 && semctl(id, 0, GETVAL) == 1); change(150, -2); CHECK(semctl(id, 0, IPC_RMID) == 0); }
+static int taken[2];
+static void *taker(void *arg) {
+	char c;
+	(void)arg;
+	CHECK(unshare(CLONE_SYSVSEM) == 0); // what it holds is its own
+	change(0, -1);
+	CHECK(write(taken[1], "t", 1) == 1);
+	while (read(taken[0], &c, 0) == 0) pause();
+	return NULL;
+}
+static void thread_sem_set(void) {
+	pthread_t t;
+	char c;
+	sems_set();
+	CHECK(pipe(taken) == 0 && pthread_create(&t, NULL, taker, NULL) == 0 && read(taken[0], &c, 1) == 1);
+}
+static void thread_sem_check(void) { CHECK(semctl(id, 0, GETVAL) == 0); CHECK(semctl(id, 0, IPC_RMID) == 0); }
 static void msg_set(void) {
 	struct { long type; char text[8]; } m = {1, "queued"};
 	CHECK((id = msgget(IPC_PRIVATE, 0600)) >= 0 && msgsnd(id, &m, 8, 0) == 0);
@@ -212,6 +247,7 @@ const struct object memory[] = {
 	{"counter", counter_set, counter_check}, {"mapped-counter", mapped_counter_set, mapped_counter_check}, {"posix-mqueue", mqueue_set, mqueue_check}, {"aio", aio_set, aio_check}, {"session-keyring", key_set, key_check},
 	{"anon-shared", anon_set, shared_check}, {"memfd", memfd_set, memfd_check}, {"shm", shm_set, shared_check},
 	{"file-shared", file_set, shared_check}, {"file-rewritten", rewritten_set, rewritten_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
+	{"sysv-sem-released", released_set, released_check}, {"sysv-sem-held", held_set, held_check}, {"sysv-sem-raised", raised_set, raised_check}, {"sysv-sem-thread", thread_sem_set, thread_sem_check},
 	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},
 	{"robust-mutex-file", robust_file_set, robust_check}, {"robust-mutex-free", robust_free_set, robust_free_check}, {"private-file", private_set, private_check},
 	{"dontdump", dontdump_set, advise_check}, {"dontfork", dontfork_set, advise_check}, {"wipeonfork", wipe_set, advise_check},
