@@ -148,6 +148,7 @@ func (c *checkpoint) closeStreamAndEngine() {
 
 // undoPhases removes the draft, lets the tree run if the dump has stopped it, and revives it.
 func (c *checkpoint) undoPhases(ctx context.Context) error {
+	c.undoLinks()
 	if c.stopped != nil {
 		continueExcept(c.stopped, c.manifest.Stopped)
 	}
@@ -176,6 +177,7 @@ func (c *checkpoint) beginManifestAndPacking(ctx context.Context) (err error) {
 	if c.manifest, err = c.dir.newManifest(c.engine, c.tree, c.golden); err != nil {
 		return err
 	}
+	c.order.ID, c.order.WillKeep = c.manifest.ID, c.noteLinks
 	if c.tagger, err = pack.NewTagger(c.dir.store.key, c.manifest.ID); err != nil {
 		return err
 	}
@@ -247,6 +249,9 @@ func (c *checkpoint) sealDraft(context.Context) error {
 		}
 	}
 	if err := c.manifest.sealIntoDraft(c.dir.store.key, c.draft); err != nil {
+		return err
+	}
+	if err := c.removeNoteOfLinks(); err != nil {
 		return err
 	}
 	if c.golden {

@@ -98,6 +98,12 @@ type DumpOrder struct {
 	PID int
 	// Dir is the directory for the image's files. It is empty and private.
 	Dir string
+	// ID is what no other image has.
+	ID string
+	// WillKeep is told the paths of all links to files that the image needs, before the
+	// engine makes them beside these files. They are the image's: its owner removes them
+	// when the image is used or deleted. If WillKeep returns an error the dump fails.
+	WillKeep func(links []string) error
 	// Pages creates the files that hold the tree's memory and nothing that an engine
 	// interprets; their names begin with "pages-". The engine writes each of them in
 	// order, and closes it before it creates the next one and before Dump returns.
@@ -119,6 +125,8 @@ type DumpOrder struct {
 type RestoreOrder struct {
 	// Dir is the directory with the image's files.
 	Dir string
+	// ID is that of the DumpOrder.
+	ID string
 	// Cgroup is the cgroup in which the tree and the engine run, or "" for the host's.
 	Cgroup     cgroup.Dir
 	Prestarted Prestarted // as in DumpOrder

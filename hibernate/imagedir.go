@@ -11,7 +11,6 @@ import (
 
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/filenames"
-	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 )
 
@@ -239,7 +238,7 @@ func (d *ImageDir) ImagePaths() (paths []string) {
 }
 
 // RemoveAll deletes all that is kept of an instance that is gone for good.
-func (d *ImageDir) RemoveAll() error { return ownedtree.Remove(d.base) }
+func (d *ImageDir) RemoveAll() error { return removeWithLinks(d.base, d.store.key) }
 
 // DraftBytes returns how many bytes the image that is being written has on disk so far, 0
 // if none is being written.

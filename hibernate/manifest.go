@@ -42,7 +42,9 @@ type manifest struct {
 	Packing *pack.Format `json:"packing,omitempty"`
 	// Code are the executable, the libraries and the scripts of the tree; their contents
 	// are not part of the image.
-	Code    []codeFile              `json:"mapped"`
+	Code []codeFile `json:"mapped"`
+	// Links keep files that the image needs, see DumpOrder.WillKeep.
+	Links   []string                `json:"links,omitempty"`
 	Threads []procfs.ThreadIdentity `json:"tasks"`
 	// Tuning are the settings of threads that engines do not restore.
 	Tuning []procfs.ThreadTuning `json:"tuning,omitempty"`

@@ -145,7 +145,7 @@ func (r *restoration) restoreEagerly(ctx context.Context) error {
 		}
 		verified <- err
 	}()
-	err = r.restoreWithRetries(ctx, RestoreOrder{Dir: dir}, func(ctx context.Context, order RestoreOrder) (err error) {
+	err = r.restoreWithRetries(ctx, RestoreOrder{Dir: dir, ID: r.image.manifest.ID}, func(ctx context.Context, order RestoreOrder) (err error) {
 		r.root, err = r.engine.Restore(ctx, order)
 		return err
 	})
@@ -162,7 +162,7 @@ func (r *restoration) restoreLazily(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	order := RestoreOrder{Dir: dir}
+	order := RestoreOrder{Dir: dir, ID: r.image.manifest.ID}
 	if r.unpacked != nil {
 		order.ProvideChunk = func(file string, index int64) error { return damagedAsRefused(r.unpacked.UnpackChunk(file, index)) }
 	}
@@ -311,6 +311,7 @@ func (r *restoration) verifyMarkUsedAndLetRun() error {
 	if err := r.image.dir.commitNextGenerationFile(); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
+	removeLinks(m.Links) // before the tree runs, which need not see them
 	failpoint.Hit("wake.consumed")
 	continueExcept(pids, m.Stopped)
 	return nil

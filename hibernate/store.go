@@ -13,7 +13,6 @@ import (
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/filenames"
-	"dormouse/internal/ownedtree"
 	"dormouse/internal/regularfile"
 )
 
@@ -26,6 +25,7 @@ import (
 //	<callsign>/image/manifest    the sealed manifest of the image
 //	<callsign>/golden/           the golden image, with a manifest too
 //	<callsign>/draft-*/          an image that is being written
+//	<callsign>/draft-*.links     the note of its links, until it has a manifest
 //	<callsign>/trash-*/          an image that is being deleted
 //	<callsign>/refused/          the quarantine: the last image that could not be trusted
 //	<callsign>/aside/            the last image that did not fit this host any more
@@ -83,20 +83,20 @@ func OpenStore(dir string) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := removeDraftsAndTrash(dir); err != nil {
+	if err := removeDraftsAndTrash(dir, key); err != nil {
 		return nil, err
 	}
 	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
 }
 
 // removeDraftsAndTrash deletes the drafts and the trash in a store's directory.
-func removeDraftsAndTrash(dir string) error {
+func removeDraftsAndTrash(dir string, key []byte) error {
 	instances, err := filenames.PathsIn(dir, "", "")
 	for _, instance := range instances {
 		for _, prefix := range []string{draftPrefix, trashPrefix} {
 			left, _ := filenames.PathsIn(instance, prefix, "") // it may be a file
 			for _, path := range left {
-				err = errors.Join(err, ownedtree.Remove(path))
+				err = errors.Join(err, removeWithLinks(path, key))
 			}
 		}
 	}
@@ -136,7 +136,7 @@ func (s *Store) ImageDir(callsign string) *ImageDir {
 func (s *Store) deleteInBackground(path string) error {
 	trash, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
 	if errors.Is(err, syscall.ENOSPC) {
-		return ownedtree.Remove(path)
+		return removeWithLinks(path, s.key)
 	}
 	if err != nil {
 		return err
@@ -144,7 +144,7 @@ func (s *Store) deleteInBackground(path string) error {
 	if err := os.Rename(path, filepath.Join(trash, filepath.Base(path))); err != nil {
 		return errors.Join(err, os.Remove(trash))
 	}
-	s.runInBackground(func() { _ = ownedtree.Remove(trash) }) // OpenStore deletes what is left
+	s.runInBackground(func() { _ = removeWithLinks(trash, s.key) }) // OpenStore deletes what is left
 	return nil
 }
 

@@ -13,26 +13,36 @@ import (
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu/images"
 	"dormouse/hibernate/criu/obstacles"
+	"dormouse/hibernate/criu/outside"
 	"dormouse/internal/procfs"
 )
 
 // Dump implements hibernate.Engine. It waits for other dumps of trees that have the same
-// current directories, see lockAndCleanTreeCwds.
-func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) error {
-	opts := commonOptions()
-	opts.Pid = new(int32(d.PID))
-	opts.LinkRemap = new(!d.Reusable) // the first restore removes these links
-	unlock, err := lockAndCleanTreeCwds(ctx, d.PID)
+// current directories, in which CRIU makes a mountPoint.
+func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) (err error) {
+	cwds := treeCwds(d.PID)
+	around, err := outside.BeginDump(ctx, procfs.Tree(d.PID), d.ID, cwds, e.HelperDir)
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	defer unlock()
+	defer func() {
+		if err != nil {
+			around.Undo(procfs.Tree(d.PID))
+		}
+	}()
+	removeMountPoints(cwds)
+	opts := commonOptions()
+	opts.Pid = new(int32(d.PID))
+	opts.LinkRemap = new(!d.Reusable) // a restore uses these links up
 	if err := e.dumpImages(ctx, d, opts); err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
 	err = waitTreeStopped(ctx, d.PID)
 	if err == nil {
 		err = images.RemoveFileSizes(d.Dir)
+	}
+	if err == nil {
+		err = around.KeepLinks(d.Dir, d.ID, d.WillKeep)
 	}
 	if err != nil {
 		procfs.ContinueStopped(procfs.Tree(d.PID))

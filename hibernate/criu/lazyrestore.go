@@ -49,6 +49,7 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 		}
 		return nil, nil, err
 	}
+	tree.around.Succeed()
 	return root, p, nil
 }
 

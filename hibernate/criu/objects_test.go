@@ -29,17 +29,18 @@ import (
 // namespace. It holds one kind of kernel object. It is a hibernate.Tree that is connected
 // to the outside by two pipes only.
 type holder struct {
-	object string
-	dir    string
-	cgroup cgroup.Dir
-	root   *os.Process
-	in     *os.File // ours
-	out    *os.File
-	lines  *bufio.Reader
-	theirs [2]*os.File
-	keys   [2]string
-	asleep func() // is called while it sleeps, may be nil
-	packed pack.Options
+	object    string
+	dir       string
+	cgroup    cgroup.Dir
+	root      *os.Process
+	in        *os.File // ours
+	out       *os.File
+	lines     *bufio.Reader
+	theirs    [2]*os.File
+	keys      [2]string
+	imageKeys [2]string // the keys at the last checkpoint
+	asleep    func()    // is called while it sleeps, may be nil
+	packed    pack.Options
 }
 
 func (h *holder) PID() int                      { return h.root.Pid }
@@ -71,7 +72,13 @@ func compileHolder(t *testing.T) (path string, objects []string) {
 // unless the machine lacks the object.
 func startHolder(t *testing.T, program, object string) (*holder, string) {
 	t.Helper()
-	h := &holder{object: object, dir: t.TempDir(), cgroup: hibernatetest.NewCgroup(t)}
+	return startHolderIn(t, t.TempDir(), program, object)
+}
+
+// startHolderIn is like startHolder, in the directory.
+func startHolderIn(t *testing.T, dir, program, object string) (*holder, string) {
+	t.Helper()
+	h := &holder{object: object, dir: dir, cgroup: hibernatetest.NewCgroup(t)}
 	if object == "socket-settings" {
 		writeOptions(t, h.dir)
 	}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/outside"
 	"dormouse/hibernate/criu/pager"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
@@ -26,6 +27,7 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Pro
 	if err != nil {
 		return nil, errors.Join(err, tree.killTreeAndHelpers())
 	}
+	tree.around.Succeed()
 	return root, nil
 }
 
@@ -33,6 +35,9 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Pro
 // root when the whole tree is stopped. It records in made what CRIU makes; after an error the
 // caller must call made.killTreeAndHelpers.
 func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, made *restoredTree, lazyPager pager.Pager) (root *os.Process, err error) {
+	if made.around, err = outside.Begin(ctx, r.Dir, r.ID, e.HelperDir); err != nil {
+		return nil, fmt.Errorf("cannot restore: %w", err)
+	}
 	s, end := e.takeOrStartSession(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
 	opts := commonOptions()
@@ -70,9 +75,10 @@ func inheritedFiles(inherited []hibernate.Inherited) []*os.File {
 
 // restoredTree is the tree that CRIU is making in a restore.
 type restoredTree struct {
-	group    cgroup.Dir // "" when the tree gets none of its own
-	root     int        // PID of the root, 0 before CRIU has made it
-	complete bool       // CRIU has made the whole tree
+	group    cgroup.Dir       // "" when the tree gets none of its own
+	around   *outside.Attempt // nil before the restore has begun
+	root     int              // PID of the root, 0 before CRIU has made it
+	complete bool             // CRIU has made the whole tree
 }
 
 // recordNotification takes the PID of the root from a notification of CRIU, and whether
@@ -86,8 +92,8 @@ func (r *restoredTree) recordNotification(n *rpc.CriuNotify) {
 	}
 }
 
-// killTreeAndHelpers kills and reaps the tree, and kills the helpers that a killed CRIU left
-// in the cgroup. CRIU itself must have ended before.
+// killTreeAndHelpers kills and reaps the tree, kills the helpers that a killed CRIU left in
+// the cgroup, and undoes what CRIU did outside of the image. CRIU itself must have ended before.
 func (r *restoredTree) killTreeAndHelpers() error {
 	roots := r.findRestoredChildren()
 	signalAll(roots, syscall.SIGKILL) // which kills all processes of their PID namespaces
@@ -104,6 +110,9 @@ func (r *restoredTree) killTreeAndHelpers() error {
 		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil && !errors.Is(err, syscall.ECHILD) {
 			errs = append(errs, err)
 		}
+	}
+	if r.around != nil {
+		r.around.Undo()
 	}
 	return errors.Join(errs...)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 
 	"dormouse/hibernate"
+	"dormouse/hibernate/criu/outside"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/filenames"
 	"dormouse/internal/ownedtree"
@@ -131,8 +132,8 @@ const (
 	canaryPrefix = "canary-" // of a Check
 )
 
-// KillAndRemoveLeftovers kills the CRIUs and canaries that a killed host has left, and removes
-// their directories. No other engine may be at work in the same HelperDir.
+// KillAndRemoveLeftovers kills the CRIUs and canaries that a killed host has left, removes
+// their directories, and undoes what they did outside of the images. No other engine may be at work in the same HelperDir.
 func (e *Engine) KillAndRemoveLeftovers() error {
 	var errs []error
 	for _, prefix := range []string{workPrefix, canaryPrefix} {
@@ -148,5 +149,5 @@ func (e *Engine) KillAndRemoveLeftovers() error {
 			errs = append(errs, ownedtree.Remove(dir))
 		}
 	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, outside.UndoNoted(e.HelperDir))...)
 }

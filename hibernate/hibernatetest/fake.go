@@ -33,6 +33,8 @@ type Fake struct {
 	AnyTimeObstacle, QuietObstacle, StoppedObstacle error
 	// BeforeDump and BeforeRestore are called when Dump and Restore begin.
 	BeforeDump, BeforeRestore func()
+	// Link is the path of a file that Dump makes as a link that the image needs, "" for none.
+	Link string
 	// MoreRights makes Restore return a tree with more rights than the dumped one.
 	MoreRights bool
 
@@ -124,6 +126,11 @@ func (f *Fake) Dump(ctx context.Context, d hibernate.DumpOrder) error {
 		stopped = procfs.NSPid(d.PID)
 	}
 	err := os.WriteFile(filepath.Join(d.Dir, fakeCore), fmt.Appendf(nil, "%04d", stopped), 0o600)
+	if err == nil && f.Link != "" {
+		if err = d.WillKeep([]string{f.Link}); err == nil {
+			err = os.WriteFile(f.Link, nil, 0o600)
+		}
+	}
 	if err == nil {
 		err = f.DumpError
 	}

@@ -39,6 +39,7 @@ const (
 	magicCore    = 0x55053847
 	magicSeccomp = 0x64413049
 	magicFiles   = 0x56303138
+	magicRemap   = 0x59133954
 )
 
 // Layout says where in the page files of an image the memory lies.
