@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dormouse/internal/regularfile"
+	"dormouse/internal/tamper"
 )
 
 // DefaultPath is the path of the main configuration file unless the operator names another.
@@ -53,6 +54,7 @@ func readAndCheck(path string, getenv func(string) string, flags Overrides) *con
 	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
 	l.readMainAndDropIns(cmp.Or(path, DefaultPath), path == "")
 	l.applyFlagsAndEnvironment(getenv, flags)
+	l.reportFilesOfOthers(cmp.Or(path, DefaultPath))
 	l.reportExposure()
 	return l
 }
@@ -115,6 +117,21 @@ func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 func (l *configLoad) readDropIn(path string) {
 	f := l.readFile(path, true)
 	l.dropIns = append(l.dropIns, dropIn{path: path, plugins: f.plugins, callsigns: f.named, isComplete: f.isComplete})
+}
+
+// reportFilesOfOthers reports each file of the configuration that other users could change,
+// and the directory of the drop-ins if they could add one.
+func (l *configLoad) reportFilesOfOthers(mainPath string) {
+	guard := tamper.GuardFor(l.config.Host.Root)
+	paths := []string{mainPath, filepath.Join(filepath.Dir(mainPath), dropInDir)}
+	for _, d := range l.dropIns {
+		paths = append(paths, d.path)
+	}
+	for _, path := range paths {
+		if err := guard.Check(path); err != nil {
+			l.problems.add(path, 0, err)
+		}
+	}
 }
 
 // readFile reads one configuration file, all but its plugins into the configuration, and

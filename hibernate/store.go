@@ -59,9 +59,12 @@ type Store struct {
 	goldenEvictions map[string]bool     // callsigns whose golden image was removed to make room
 }
 
+// KeyPath returns the path of the key that seals the images of the store in dir.
+func KeyPath(dir string) string { return filepath.Join(dir, keyName) }
+
 // IsStore reports whether OpenStore has made dir before.
 func IsStore(dir string) bool {
-	info, err := os.Lstat(filepath.Join(dir, keyName))
+	info, err := os.Lstat(KeyPath(dir))
 	return err == nil && info.Mode().IsRegular()
 }
 

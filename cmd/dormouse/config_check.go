@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"dormouse/configs"
+	"dormouse/internal/tamper"
 )
 
 // configCheckVerb returns the action that prints all faults of a configuration, also what it
@@ -22,7 +23,7 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		if err != nil && len(found) == 0 {
 			return err
 		}
-		found = append(found, brokenReferences(references)...)
+		found = append(found, brokenReferences(references, tamper.GuardFor(config.Host.Root))...)
 		if len(found) == 0 {
 			found = append(found, unusableKeys(config, references)...)
 		}

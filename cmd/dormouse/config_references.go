@@ -17,13 +17,19 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate/pack"
 	"dormouse/internal/regularfile"
+	"dormouse/internal/tamper"
 )
 
 // brokenReferences returns a problem for each reference of a configuration to something that
-// does not exist on this machine, or can't be used.
-func brokenReferences(references []configs.Reference) (problems configs.LoadErrors) {
+// does not exist on this machine, or can't be used, and for each program that root must not
+// run according to the guard.
+func brokenReferences(references []configs.Reference, guard tamper.Guard) (problems configs.LoadErrors) {
 	for _, r := range references {
-		if err := checkReference(r); err != nil {
+		err := checkReference(r)
+		if path, lerr := exec.LookPath(r.Name); err == nil && r.Kind == configs.ReferenceProgram && lerr == nil && os.Geteuid() == 0 {
+			err = guard.CheckProgram(path)
+		}
+		if err != nil {
 			problems = append(problems, configs.LoadError{Source: r.Source, Line: r.Line, Err: fmt.Errorf("key %q: %w", r.Key, err)})
 		}
 	}
@@ -39,11 +45,7 @@ func unusableKeys(config configs.Config, references []configs.Reference) (proble
 			problems = append(problems, configs.LoadError{Source: references[i].Source, Line: references[i].Line, Err: err})
 		}
 	}
-	all := []configs.TLS{config.Host.TLS}
-	for _, l := range config.Listeners {
-		all = append(all, l.TLS)
-	}
-	for _, files := range all {
+	for _, files := range allTLS(config) {
 		if files.IsOn() {
 			read, err := readTLSFiles(files, alpnHTTP1)
 			if err == nil {
@@ -57,6 +59,15 @@ func unusableKeys(config configs.Config, references []configs.Reference) (proble
 		report("key-file", path, err)
 	}
 	return problems
+}
+
+// allTLS returns the files for TLS of all listeners.
+func allTLS(config configs.Config) []configs.TLS {
+	all := []configs.TLS{config.Host.TLS}
+	for _, l := range config.Listeners {
+		all = append(all, l.TLS)
+	}
+	return all
 }
 
 // checkValidNow returns an error if the time of the certificate is over, or not come yet.

@@ -15,6 +15,7 @@ import (
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/regularfile"
+	"dormouse/internal/tamper"
 	"dormouse/internal/unixsock"
 	"dormouse/shell/process"
 )
@@ -54,6 +55,10 @@ func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 	if err := os.MkdirAll(root, 0o700); err != nil {
 		return nil, fmt.Errorf("cannot make the root directory: %w; --root DIR chooses another", err)
 	}
+	guard := tamper.GuardFor(root)
+	if err := guard.Check(root); err != nil {
+		return nil, fmt.Errorf("cannot use the root directory: %w", err)
+	}
 	if err := p.lockRootAndWritePID(root); err != nil {
 		return nil, err
 	}
@@ -63,7 +68,7 @@ func makeAndLockDirs(config configs.Config) (_ *hostDirs, err error) {
 			return nil, fmt.Errorf("cannot find a directory whose path is short enough for sockets: %s is too long, set TMPDIR", p.run)
 		}
 	}
-	if err := makeOrCheckPrivateDir(p.run); err != nil {
+	if err := makeOrCheckPrivateDir(p.run, guard); err != nil {
 		return nil, fmt.Errorf("cannot use %s as run directory: %w", p.run, err)
 	}
 	if filepath.Base(p.run) == instancesDirName {
@@ -136,7 +141,7 @@ func (p *hostDirs) makeUnixSocketDir(h configs.Host, configured string) (s unixS
 		}
 	}
 	if err == nil {
-		err = makeOrCheckPrivateDir(dir)
+		err = makeOrCheckPrivateDir(dir, tamper.GuardFor(h.Root))
 	}
 	if err != nil {
 		return s, fmt.Errorf("cannot use %s as the directory of the socket %s: %w", dir, filepath.Base(s.path), err)
@@ -243,23 +248,18 @@ func shortRunDirPath(root string) string {
 	return filepath.Join(os.TempDir(), fmt.Sprintf("dormouse-%x", sum[:6]))
 }
 
-// makeOrCheckPrivateDir makes dir. If dir exists, it returns an error unless this user
-// owns dir and no other user may write into it.
-func makeOrCheckPrivateDir(dir string) error {
+// makeOrCheckPrivateDir makes dir if it is missing. It returns an error if others could write
+// or exchange dir, or it is not a directory.
+func makeOrCheckPrivateDir(dir string, guard tamper.Guard) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Lstat(dir, &st); err != nil {
-		return err
+	info, err := os.Lstat(dir)
+	if err == nil && !info.IsDir() {
+		err = errors.New("it is not a directory")
 	}
-	switch {
-	case st.Mode&unix.S_IFMT != unix.S_IFDIR:
-		return errors.New("it is not a directory")
-	case int(st.Uid) != os.Geteuid():
-		return fmt.Errorf("it belongs to user %d, this is user %d", st.Uid, os.Geteuid())
-	case st.Mode&0o022 != 0:
-		return errors.New("others may write it; chmod it to 0700 or choose another")
+	if err == nil {
+		err = guard.Check(dir)
 	}
-	return nil
+	return err
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"dormouse/configs"
+	"dormouse/internal/tamper"
 )
 
 func TestSocketsFit(t *testing.T) {
@@ -31,8 +32,8 @@ func TestShortRunDir(t *testing.T) {
 }
 
 func TestPrivateDir(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "run")
-	if err := makeOrCheckPrivateDir(dir); err != nil {
+	dir, guard := filepath.Join(t.TempDir(), "run"), tamper.GuardFor("/nowhere")
+	if err := makeOrCheckPrivateDir(dir, guard); err != nil {
 		t.Fatal(err)
 	}
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
@@ -41,14 +42,14 @@ func TestPrivateDir(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	if err := makeOrCheckPrivateDir(dir); err == nil {
+	if err := makeOrCheckPrivateDir(dir, guard); err == nil {
 		t.Error("a directory that others may write was accepted")
 	}
 	link := filepath.Join(t.TempDir(), "link")
 	if err := os.Symlink(t.TempDir(), link); err != nil {
 		t.Fatal(err)
 	}
-	if err := makeOrCheckPrivateDir(link); err == nil {
+	if err := makeOrCheckPrivateDir(link, guard); err == nil {
 		t.Error("a symbolic link was accepted")
 	}
 }

@@ -126,6 +126,10 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	if err != nil {
 		return err
 	}
+	config.Hibernate.KeyFile = imageKeyFileOrCredential(config.Hibernate)
+	if err := checkOwnFiles(config); err != nil {
+		return err
+	}
 	paths, err := dirs.makeUnixSocketDirs(config.Host)
 	if err != nil {
 		return err
@@ -135,7 +139,6 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 		return err
 	}
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
-	config.Hibernate.KeyFile = imageKeyFileOrCredential(config.Hibernate)
 	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group, DroppedLogLines: t.droppedLines,
 		CheckCallsign: dirs.checkSocketPathLength, Hibernates: h.hibernates.Load, Reload: h.reloadConfigAndLog,

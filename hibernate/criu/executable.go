@@ -13,6 +13,19 @@ import (
 // installPaths are where make setup and the package install CRIU.
 var installPaths = []string{"/usr/local/lib/dormouse/criu/criu", "/usr/lib/dormouse/criu/criu"}
 
+// ExecutablePath returns the path of the CRIU that Open runs, given the configured path or
+// name: "" if there is none.
+func ExecutablePath(configured string) string {
+	if configured == "" {
+		return findInstalledCRIU()
+	}
+	path, err := exec.LookPath(configured)
+	if err != nil {
+		return ""
+	}
+	return path
+}
+
 // findInstalledCRIU returns the path of the CRIU that is installed for this host or is in
 // PATH, "" when there is none.
 func findInstalledCRIU() (path string) {

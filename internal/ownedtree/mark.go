@@ -102,15 +102,18 @@ func checkOwn(dir string) error {
 	return err
 }
 
-// ForeignEntries returns the names in dir, sorted, except for those given and the mark. A
-// missing directory has none.
+// lostAndFound is a directory that the file system itself has at its top.
+const lostAndFound = "lost+found"
+
+// ForeignEntries returns the names in dir, sorted, except for those given, the mark, and what
+// is the file system's own. A missing directory has none.
 func ForeignEntries(dir string, own ...string) (names []string, err error) {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
 	for _, entry := range entries {
-		if name := entry.Name(); name != MarkName && !slices.Contains(own, name) {
+		if name := entry.Name(); name != MarkName && name != lostAndFound && !slices.Contains(own, name) {
 			names = append(names, name)
 		}
 	}

@@ -105,7 +105,7 @@ func TestMarks(t *testing.T) {
 	must(t, Make(own))
 	must(t, os.WriteFile(filepath.Join(own, "file"), nil, 0o600))
 	must(t, Make(own))
-	must(t, os.Mkdir(empty, 0o755))
+	must(t, os.MkdirAll(filepath.Join(empty, lostAndFound), 0o755)) // as the top of a file system
 	must(t, os.Mkdir(foreign, 0o755))
 	for _, name := range []string{"a", "b", "c", "d"} {
 		must(t, os.WriteFile(filepath.Join(foreign, name), nil, 0o600))

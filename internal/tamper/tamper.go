@@ -155,12 +155,8 @@ func (g Guard) otherWriters(path string, st *unix.Stat_t) (writers, mend string)
 		}
 	}
 	for _, gid := range groups {
-		members, known := membersOf(gid)
-		others := slices.DeleteFunc(members, func(m member) bool { return m.known && slices.Contains(g.trusted, m.uid) })
-		switch {
-		case !known:
-			return fmt.Sprintf("group %d, which is not in /etc/group,", gid), "chmod g-w " + path
-		case len(others) > 0:
+		isTrusted := func(m member) bool { return m.known && slices.Contains(g.trusted, m.uid) }
+		if others := slices.DeleteFunc(membersOf(gid), isTrusted); len(others) > 0 {
 			return fmt.Sprintf("%s of group %d", others[0].name, gid), "chmod g-w " + path
 		}
 	}

@@ -1,17 +1,20 @@
 package tamper
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// The files of the machine's users and groups, see passwd(5) and group(5). Other databases
-// (LDAP, sssd) are not asked: the program is linked statically.
+// The files of the machine's users and groups, see passwd(5) and group(5).
 var (
 	passwdFile = "/etc/passwd"
 	groupFile  = "/etc/group"
@@ -24,33 +27,52 @@ type member struct {
 	known bool // the user is in passwdFile
 }
 
-// membersOf returns the members of a group. known is false for a group that is in none of the
-// files, so that its members are not known; the own group of an ordinary user counts as known.
-func membersOf(gid uint32) (members []member, known bool) {
-	uids := make(map[string]uint32)
+// membersOf returns the members of a group. Users that only another database than the
+// machine's files knows (LDAP, sssd) are found if they are listed as members of the group.
+func membersOf(gid uint32) (members []member) {
+	uids, number := make(map[string]uint32), strconv.Itoa(int(gid))
 	for _, fields := range readColons(passwdFile, 4) {
 		uid, err := strconv.ParseUint(fields[2], 10, 32)
 		if err != nil {
 			continue
 		}
 		uids[fields[0]] = uint32(uid)
-		if fields[3] == strconv.Itoa(int(gid)) {
-			members, known = append(members, member{fields[0], uint32(uid), true}), true
+		if fields[3] == number {
+			members = append(members, member{fields[0], uint32(uid), true})
 		}
 	}
-	for _, fields := range readColons(groupFile, 4) {
-		if fields[2] != strconv.Itoa(int(gid)) {
-			continue
-		}
-		known = true
-		for name := range strings.SplitSeq(fields[3], ",") {
-			if uid, found := uids[name]; name != "" {
-				members = append(members, member{name, uid, found})
-			}
-		}
+	for _, name := range listedMembers(number) {
+		uid, found := uids[name]
+		members = append(members, member{name, uid, found})
 	}
-	isOwn := gid == 0 || os.Geteuid() != 0 && int(gid) == os.Getegid() // as of a user of another database, in its home
-	return members, known || isOwn
+	return members
+}
+
+// listedMembers returns the names that the entry of a group lists: that in groupFile, or of
+// another database if groupFile has none. A group without an entry has none.
+func listedMembers(number string) (names []string) {
+	entries := readColons(groupFile, 4)
+	isOther := func(fields []string) bool { return fields[2] != number }
+	entries = slices.DeleteFunc(entries, isOther)
+	if len(entries) == 0 && number != "0" {
+		entries = slices.DeleteFunc(splitColons(askGroupDatabase(number), 4), isOther)
+	}
+	for _, fields := range entries {
+		names = append(names, strings.FieldsFunc(fields[3], func(r rune) bool { return r == ',' })...)
+	}
+	return names
+}
+
+// askLimit is how long another database of groups may take to answer.
+const askLimit = 2 * time.Second
+
+// askGroupDatabase returns the entry of a group as getent(1) finds it in all databases of the
+// machine, which this program, linked statically, can't ask itself. It is "" without one.
+func askGroupDatabase(number string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
+	defer cancel()
+	entry, _ := exec.CommandContext(ctx, "/usr/bin/getent", "group", number).Output() // without it there is no other database
+	return string(entry)
 }
 
 // nameOfUser returns the name and the number of a user.
@@ -74,9 +96,14 @@ func nameForCommand(uid uint32) string {
 
 // readColons returns the lines of a file that have at least that many fields, which are
 // separated by colons. A file that can't be read has none.
-func readColons(path string, least int) (lines [][]string) {
+func readColons(path string, least int) [][]string {
 	text, _ := os.ReadFile(path) // without it no member is known
-	for line := range strings.Lines(string(text)) {
+	return splitColons(string(text), least)
+}
+
+// splitColons is readColons for a text.
+func splitColons(text string, least int) (lines [][]string) {
+	for line := range strings.Lines(text) {
 		if fields := strings.Split(strings.TrimSpace(line), ":"); len(fields) >= least {
 			lines = append(lines, fields)
 		}

@@ -9,6 +9,7 @@ import (
 	"dormouse/hibernate/criu"
 	"dormouse/internal/native"
 	"dormouse/internal/store"
+	"dormouse/internal/tamper"
 	"dormouse/shell/process"
 )
 
@@ -51,6 +52,9 @@ func (h *Host) openProcessHost() error {
 		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,
 		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log, Remains: &process.Remains{},
 		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
+	}
+	if os.Geteuid() == 0 && !h.options.private { // an ordinary user may run whatever that user can
+		h.Processes.CheckProgram = tamper.GuardFor(config.Host.Root).CheckProgram
 	}
 	if h.store != nil {
 		h.Processes.Programs = store.BucketOf[process.CachedProgram](h.store, "programs")

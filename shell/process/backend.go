@@ -54,6 +54,9 @@ type Host struct {
 	// Programs caches what programs say of themselves, across hosts. With nil each
 	// backend has a cache of its own.
 	Programs ProgramCache
+	// CheckProgram returns an error if the program at the path must not be run, since other
+	// users could change it. Nil accepts every program.
+	CheckProgram func(path string) error
 	// Serve serves the host to an instance's plugin on l, which accepts connections
 	// from that plugin only. The function that Serve returns closes l and its
 	// connections and does not wait for calls. When nil, plugins have no host socket.
@@ -153,7 +156,7 @@ func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 // also caches, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
 	b.startConfig = b.config()
-	program, err := findExecutable(b.startConfig.Executable)
+	program, err := b.host.findTrustedExecutable(b.startConfig.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}

@@ -117,6 +117,18 @@ func (b *Backend) startAndWatchTree(startRoot func(*tree) error) (*tree, error) 
 	return t, nil
 }
 
+// findTrustedExecutable is findExecutable, and returns an error if the program must not be
+// run.
+func (h Host) findTrustedExecutable(name string) (path string, err error) {
+	path, err = findExecutable(name)
+	if err == nil && h.CheckProgram != nil {
+		if err := h.CheckProgram(path); err != nil {
+			return "", fmt.Errorf("cannot run %s: %w", path, err)
+		}
+	}
+	return path, err
+}
+
 // findExecutable returns the absolute path of the program, which it looks for in PATH if
 // name has no slash. It returns an error if the file can't be executed.
 func findExecutable(name string) (string, error) {

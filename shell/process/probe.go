@@ -65,7 +65,7 @@ type fileFields struct {
 // shell.Process. The program runs in directories of its own and is not initialized.
 func (b *Backend) ProbeProgram(ctx context.Context) (shell.Information, error) {
 	c := b.config()
-	program, err := findExecutable(c.Executable)
+	program, err := b.host.findTrustedExecutable(c.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)
 	}
