@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -53,6 +54,9 @@ type StoredImage struct {
 	Written  time.Time
 	// Quarantined images will never be woken. Golden images hold no instance's state.
 	Quarantined, Golden bool
+	// Aside is the generation of an image that was put aside, see ImageDir.PutAside; 0 for
+	// other images.
+	Aside uint64
 }
 
 // dirName returns the name of the image's directory in the directory of its instance.
@@ -62,17 +66,25 @@ func (s StoredImage) dirName() string {
 		return quarantineName
 	case s.Golden:
 		return goldenName
+	case s.Aside > 0:
+		return asidePrefix + strconv.FormatUint(s.Aside, 10)
 	}
 	return imageName
 }
 
-// String returns the callsign, the size, and whether the image is quarantined or golden.
+// IsOutOfUse reports whether no wake uses the image: it is quarantined or was put aside.
+func (s StoredImage) IsOutOfUse() bool { return s.Quarantined || s.Aside > 0 }
+
+// String returns the callsign, the size, and whether the image is quarantined, golden or put
+// aside.
 func (s StoredImage) String() string {
 	switch {
 	case s.Quarantined:
 		return fmt.Sprintf("%s %s (refused)", s.Callsign, bytesize.Format(s.Bytes))
 	case s.Golden:
 		return fmt.Sprintf("%s %s (golden)", s.Callsign, bytesize.Format(s.Bytes))
+	case s.Aside > 0:
+		return fmt.Sprintf("%s %s (put aside)", s.Callsign, bytesize.Format(s.Bytes))
 	}
 	return s.Callsign + " " + bytesize.Format(s.Bytes)
 }
@@ -86,8 +98,13 @@ func (s *Store) ListInEvictionOrder() ([]StoredImage, error) {
 		return nil, err
 	}
 	for _, instance := range instances {
-		for _, name := range []string{imageName, quarantineName, goldenName} {
-			dir := filepath.Join(instance, name)
+		callsign := filepath.Base(instance)
+		kinds := []StoredImage{{}, {Quarantined: true}, {Golden: true}}
+		for _, generation := range s.ImageDir(callsign).generationsAside() {
+			kinds = append(kinds, StoredImage{Aside: generation})
+		}
+		for _, one := range kinds {
+			dir := filepath.Join(instance, one.dirName())
 			info, err := os.Stat(dir)
 			if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
 				continue // there is none, or the key of the store is no instance
@@ -95,10 +112,8 @@ func (s *Store) ListInEvictionOrder() ([]StoredImage, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, StoredImage{
-				Callsign: filepath.Base(instance), Bytes: sizeOfReadableFiles(dir), Written: info.ModTime(),
-				Quarantined: name == quarantineName, Golden: name == goldenName,
-			})
+			one.Callsign, one.Bytes, one.Written = callsign, sizeOfReadableFiles(dir), info.ModTime()
+			all = append(all, one)
 		}
 	}
 	slices.SortFunc(all, func(a, b StoredImage) int {
@@ -162,15 +177,15 @@ func (s *Store) makeRoomAndReserve(ctx context.Context, dir *ImageDir, treePIDs 
 }
 
 // evictImage removes a stored image to make room for another image, which lacks room
-// because of why. It deletes a golden or a quarantined image itself; for any other image it
-// calls Evict of the limits.
+// because of why. It deletes an image that is golden or out of use itself; for any other image
+// it calls Evict of the limits.
 func (s *Store) evictImage(ctx context.Context, stored StoredImage, why error) error {
 	if stored.Golden {
 		return s.evictGoldenAndNotify(stored, why)
 	}
 	dir := s.ImageDir(stored.Callsign)
-	if stored.Quarantined {
-		return s.deleteInBackground(dir.path(quarantineName))
+	if stored.IsOutOfUse() {
+		return s.invalidateAndDelete(stored)
 	}
 	if err := s.limits.Evict(ctx, stored.Callsign); err != nil {
 		return fmt.Errorf("%w; and %s can't make room: %w", why, stored.Callsign, err)

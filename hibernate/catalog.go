@@ -99,6 +99,8 @@ func (c *Catalog) read(one StoredImage) (*Image, error) {
 		return dir.Golden()
 	case one.Quarantined:
 		return nil, errQuarantined
+	case one.Aside > 0:
+		return dir.Aside(one.Aside)
 	}
 	return dir.Image()
 }

@@ -63,8 +63,8 @@ func TestCatalogOfWhatIsKept(t *testing.T) {
 	_, err := b.imageDir.Quarantine()
 	must(t, err)
 	entries := b.catalog(t)
-	if len(entries) != 1 || !entries[0].Quarantined || entries[0].WhyUnusable == nil || !entries[0].Until.IsZero() {
-		t.Fatalf("got %+v, want a refused image whose time does not run yet", entries)
+	if len(entries) != 1 || !entries[0].Quarantined || entries[0].WhyUnusable == nil || entries[0].Until.IsZero() {
+		t.Fatalf("got %+v, want a refused image whose time runs", entries)
 	}
 	_, err = b.store.Sweep(hibernate.Sweeping{
 		KeepFor: week, Now: hibernate.CurrentMoment(),

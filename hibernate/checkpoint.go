@@ -153,7 +153,7 @@ func (c *checkpoint) undoPhases(ctx context.Context) error {
 		continueExcept(c.stopped, c.manifest.Stopped)
 	}
 	err := ownedtree.Remove(c.draft)
-	_ = os.Remove(c.dir.path(generationNew)) // if sealDraft has written it
+	c.dir.store.forgetPreparedWake(c.dir.callsign) // if sealDraft has prepared it
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
 }
 
@@ -257,7 +257,7 @@ func (c *checkpoint) sealDraft(context.Context) error {
 	if c.golden {
 		return nil
 	}
-	return c.dir.writeNextGenerationFile(c.manifest.Generation)
+	return c.dir.store.prepareWakeOf(c.dir.callsign, c.manifest.Generation)
 }
 
 // publishImage gives the image its final name, durably, unless ctx has ended. After a crash

@@ -37,7 +37,7 @@ func MakeGolden(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 // another one the error says so. Golden returns ErrRefused if this host did not write the
 // image for this instance, or if images are to be encrypted now and this one is not.
 func (d *ImageDir) Golden() (*Image, error) {
-	m, err := d.readAndCheckManifest(goldenName)
+	m, err := d.readAndCheckManifest(StoredImage{Golden: true})
 	if errors.Is(err, ErrNoImage) {
 		d.store.mu.Lock()
 		defer d.store.mu.Unlock()
@@ -53,8 +53,8 @@ func (d *ImageDir) Golden() (*Image, error) {
 		return nil, fmt.Errorf("%w: it is not encrypted, and [hibernate] encrypt is set now", ErrRefused)
 	}
 	image := m.newImage(d)
-	used, err := d.highestUsedGeneration()
-	image.Generation = used + 1
+	record, _, err := d.store.generationRecord(d.callsign)
+	image.Generation = record.Used + 1
 	return image, err
 }
 

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"time"
 
-	"dormouse/internal/atomicfile"
 	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
 )
@@ -86,29 +85,28 @@ func (d *ImageDir) path(names ...string) string {
 // stored there is not the image that this host last committed for this instance, and
 // ErrSpent if that image was woken before.
 func (d *ImageDir) Image() (*Image, error) {
-	m, err := d.readAndCheckManifest(imageName)
+	m, err := d.readAndCheckManifest(StoredImage{})
 	if err != nil {
 		return nil, err
 	}
-	used, err := d.highestUsedGeneration()
-	switch {
-	case err != nil:
+	record, found, err := d.store.generationRecord(d.callsign)
+	if err == nil && !found {
+		err = fmt.Errorf("%w: the store does not know which images of %s were woken", ErrRefused, d.callsign)
+	}
+	if err == nil {
+		err = record.checkMayBeWoken(m.Generation)
+	}
+	if err != nil {
 		return nil, err
-	case m.Generation == used && used > 0:
-		return nil, fmt.Errorf("%w: generation %d was woken already", ErrSpent, used)
-	case m.Generation <= used:
-		return nil, fmt.Errorf("%w: it is generation %d, and generation %d was woken already", ErrRefused, m.Generation, used)
-	case m.Generation != used+1:
-		return nil, fmt.Errorf("%w: it is generation %d, not %d as expected", ErrRefused, m.Generation, used+1)
 	}
 	return m.newImage(d), nil
 }
 
-// readAndCheckManifest reads the manifest of the image in the directory imageName or
-// goldenName. The error is ErrNoImage if there is no image, and wraps ErrRefused if this host
-// did not write the manifest for that directory of this instance.
-func (d *ImageDir) readAndCheckManifest(dirName string) (*manifest, error) {
-	m := &manifest{}
+// readAndCheckManifest reads the manifest of a stored image: the ordinary, the golden or one
+// that was put aside. The error is ErrNoImage if there is no such image, and wraps ErrRefused
+// if this host did not write the manifest for such an image of this instance.
+func (d *ImageDir) readAndCheckManifest(stored StoredImage) (*manifest, error) {
+	m, dirName := &manifest{}, stored.dirName()
 	err := readSealedJSON(d.path(dirName, manifestName), d.store.key, m)
 	if errors.Is(err, fs.ErrNotExist) {
 		if _, err := os.Lstat(d.path(dirName)); err == nil {
@@ -123,48 +121,10 @@ func (d *ImageDir) readAndCheckManifest(dirName string) (*manifest, error) {
 		return nil, fmt.Errorf("%w: it has format %d, this host reads format %d", ErrRefused, m.Format, format)
 	case m.Callsign != d.callsign:
 		return nil, fmt.Errorf("%w: it belongs to %s", ErrRefused, m.Callsign)
-	case m.imageDirName() != dirName:
+	case m.Golden != stored.Golden:
 		return nil, fmt.Errorf("%w: it was written as the %s image", ErrRefused, m.kindWord())
 	}
 	return m, nil
-}
-
-// highestUsedGeneration returns the highest generation that was ever woken or invalidated, 0
-// for none. The error wraps ErrRefused if this host did not write that.
-func (d *ImageDir) highestUsedGeneration() (uint64, error) {
-	var used uint64
-	err := readSealedJSON(d.path(generationName), d.store.key, &used)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, nil
-	}
-	return used, err
-}
-
-// invalidateUpTo makes images of that generation, and of all older ones, unusable for ever.
-func (d *ImageDir) invalidateUpTo(generation uint64) error {
-	if err := d.writeNextGenerationFile(generation); err != nil {
-		return err
-	}
-	return d.commitNextGenerationFile()
-}
-
-// writeNextGenerationFile writes the generation into a file that changes nothing before
-// commitNextGenerationFile, unless the file has it already. A checkpoint does that, so that
-// the wake needs no space on disk.
-func (d *ImageDir) writeNextGenerationFile(generation uint64) error {
-	var prepared uint64
-	if err := readSealedJSON(d.path(generationNew), d.store.key, &prepared); err == nil && prepared == generation {
-		return nil
-	}
-	return writeSealedJSON(d.path(generationNew), d.store.key, generation)
-}
-
-// commitNextGenerationFile makes the prepared generation the highest used one, durably.
-func (d *ImageDir) commitNextGenerationFile() error {
-	if err := os.Rename(d.path(generationNew), d.path(generationName)); err != nil {
-		return err
-	}
-	return atomicfile.SyncDir(d.base)
 }
 
 // makeDraftDir makes an empty directory for a new image, or for a scratch, and returns its
@@ -188,43 +148,12 @@ func (i *Image) InvalidateAndDelete() error {
 	if i.manifest.Golden {
 		return i.dir.DiscardGolden()
 	}
-	return errors.Join(i.dir.invalidateUpTo(i.manifest.Generation), i.Discard())
+	return errors.Join(i.dir.giveUp(i.manifest.Generation), i.Discard())
 }
 
-// KeepFor is how long an image is kept that no instance can wake: the operator may want to
-// put it back, to find out what happened to it, or may have left the instance out of the
-// configuration by mistake.
-const KeepFor = 7 * 24 * time.Hour
-
-// Kept says in which directory an image is kept, and until when.
-type Kept struct {
-	Path  string
-	Until time.Time
-}
-
-// Quarantine makes the image (not the golden image) unusable for ever and keeps it for
-// inspection. It deletes an image that is in quarantine already. After an error in one step
-// the next steps are still tried, so that the image does not stay usable.
-func (d *ImageDir) Quarantine() (Kept, error) { return d.keepUnderName(quarantineName) }
-
-// PutAside takes the image (not the golden image), which is good but does not fit this host
-// any more, out of use and keeps it. It deletes an image that was put aside before.
-func (d *ImageDir) PutAside() (Kept, error) { return d.keepUnderName(asideName) }
-
-// keepUnderName makes the image unusable and gives its directory that name. An image of that
-// name is deleted.
-func (d *ImageDir) keepUnderName(name string) (Kept, error) {
-	var errs []error
-	if used, err := d.highestUsedGeneration(); err == nil {
-		errs = append(errs, d.invalidateUpTo(used+1))
-	}
-	if _, err := os.Lstat(d.path(name)); err == nil {
-		errs = append(errs, d.store.deleteInBackground(d.path(name)))
-	}
-	if err := os.Rename(d.path(imageName), d.path(name)); !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
-	}
-	return Kept{d.path(name), time.Now().Add(KeepFor)}, errors.Join(errs...)
+// giveUp makes the image of that generation unusable for ever, and all copies of it.
+func (d *ImageDir) giveUp(generation uint64) error {
+	return d.store.changeGenerationRecord(d.callsign, func(r generationRecord) generationRecord { return r.afterEndOf(generation) })
 }
 
 // ImagePaths returns the directories of all images that are kept of the instance.
@@ -234,11 +163,16 @@ func (d *ImageDir) ImagePaths() (paths []string) {
 			paths = append(paths, d.path(name))
 		}
 	}
+	for _, generation := range d.generationsAside() {
+		paths = append(paths, d.path(StoredImage{Aside: generation}.dirName()))
+	}
 	return paths
 }
 
 // RemoveAll deletes all that is kept of an instance that is gone for good.
-func (d *ImageDir) RemoveAll() error { return removeWithLinks(d.base, d.store.key) }
+func (d *ImageDir) RemoveAll() error {
+	return errors.Join(removeWithLinks(d.base, d.store.key), d.store.removeGenerationRecord(d.callsign))
+}
 
 // DraftBytes returns how many bytes the image that is being written has on disk so far, 0
 // if none is being written.

@@ -65,11 +65,11 @@ type manifest struct {
 func (d *ImageDir) newManifest(e Engine, t Tree, forGolden bool) (*manifest, error) {
 	var generation uint64 // a golden image has none, so that it can't pass for an ordinary image
 	if !forGolden {
-		used, err := d.highestUsedGeneration()
+		record, err := d.store.ensureGenerationRecord(d.callsign)
 		if err != nil {
 			return nil, err
 		}
-		generation = used + 1
+		generation = record.Used + 1
 	}
 	owner, err := t.OwnerRecord()
 	if err != nil {

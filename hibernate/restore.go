@@ -141,7 +141,7 @@ func (r *restoration) restoreEagerly(ctx context.Context) error {
 			err = r.image.verifyFiles(isPageFile)
 		}
 		if err == nil {
-			err = r.image.dir.writeNextGenerationFile(r.image.Generation)
+			err = r.image.prepareUse()
 		}
 		verified <- err
 	}()
@@ -176,7 +176,7 @@ func (r *restoration) restoreLazily(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.image.dir.writeNextGenerationFile(r.image.Generation)
+	return r.image.prepareUse()
 }
 
 // restoreLazilyAndWait is like restoreLazily, but returns when all memory is in the tree. It
@@ -308,7 +308,7 @@ func (r *restoration) verifyMarkUsedAndLetRun() error {
 			return err
 		}
 	}
-	if err := r.image.dir.commitNextGenerationFile(); err != nil {
+	if err := r.image.dir.store.commitWakeOf(r.image.dir.callsign, r.image.Generation); err != nil {
 		return fmt.Errorf("cannot mark the image as used: %w", err)
 	}
 	removeLinks(m.Links) // before the tree runs, which need not see them
@@ -316,6 +316,9 @@ func (r *restoration) verifyMarkUsedAndLetRun() error {
 	continueExcept(pids, m.Stopped)
 	return nil
 }
+
+// prepareUse prepares the mark that says that the image is used.
+func (i *Image) prepareUse() error { return i.dir.store.prepareWakeOf(i.dir.callsign, i.Generation) }
 
 // killAndReap kills a root, and with it its PID namespace.
 func killAndReap(root *os.Process) error {

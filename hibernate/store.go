@@ -19,8 +19,9 @@ import (
 // Files and directories of a store:
 //
 //	.key                         32 random bytes; an image sealed with another key is foreign
-//	<callsign>/generation        the highest generation that was ever woken
-//	<callsign>/generation.new    the highest generation after the next wake
+//	.used/of-<callsign>          which generations of the instance were woken or given up
+//	.used/next-<callsign>        the same after the next wake
+//	.used/floor                  the highest generation of instances that are gone for good
 //	<callsign>/image/            the committed image
 //	<callsign>/image/manifest    the sealed manifest of the image
 //	<callsign>/golden/           the golden image, with a manifest too
@@ -28,20 +29,18 @@ import (
 //	<callsign>/draft-*.links     the note of its links, until it has a manifest
 //	<callsign>/trash-*/          an image that is being deleted
 //	<callsign>/refused/          the quarantine: the last image that could not be trusted
-//	<callsign>/aside/            the last image that did not fit this host any more
-//	<callsign>/image.unusable    since when no instance can wake image; refused and golden
-//	                             have such notes, too
+//	<callsign>/aside-<number>/   an image of that generation that did not fit this host any more
+//	<callsign>/image.unusable    since when no instance can wake image; refused, golden and
+//	                             aside-<number> have such notes, too
 const (
 	keyName        = ".key" // no callsign begins with a dot
-	generationName = "generation"
-	generationNew  = "generation.new"
 	imageName      = "image"
 	goldenName     = "golden"
 	manifestName   = "manifest"
 	draftPrefix    = "draft-"
 	trashPrefix    = "trash-"
 	quarantineName = "refused"
-	asideName      = "aside"
+	asidePrefix    = "aside-"
 	unusableSuffix = ".unusable"
 )
 
@@ -53,6 +52,7 @@ type Store struct {
 	packing    pack.Options
 	writers    chan struct{} // holds one value for each image being written, nil for any number
 	background sync.WaitGroup
+	used       usedGenerations
 
 	mu              sync.Mutex
 	reserved        map[*ImageDir]int64 // bytes of disk for images that are being written
@@ -89,7 +89,8 @@ func OpenStore(dir string) (_ *Store, err error) {
 	if err := removeDraftsAndTrash(dir, key); err != nil {
 		return nil, err
 	}
-	return &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}, nil
+	s := &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}
+	return s, s.takeOverOldGenerations()
 }
 
 // removeDraftsAndTrash deletes the drafts and the trash in a store's directory.

@@ -37,8 +37,8 @@ type KeptImage struct {
 	Until time.Time
 }
 
-// Sweep deletes images that no instance can wake: those that are quarantined, or of instances
-// that are not known. A note beside each image, which a sweep makes, says since when that is
+// Sweep deletes images that no instance can wake: those that are quarantined or put aside, or
+// of instances that are not known. A note beside each image, which a sweep makes, says since when that is
 // so; the note of an image that can be woken is removed.
 func (s *Store) Sweep(rules Sweeping) (Swept, error) {
 	stored, err := s.ListInEvictionOrder()
@@ -49,7 +49,7 @@ func (s *Store) Sweep(rules Sweeping) (Swept, error) {
 	var errs []error
 	for _, one := range stored {
 		switch known := rules.IsKnown(one.Callsign); {
-		case known && !one.Quarantined:
+		case known && !one.IsOutOfUse():
 			errs = append(errs, s.removeUnusableNote(one))
 		case !known && rules.IsMissing(one.Callsign):
 		default:
@@ -138,12 +138,17 @@ func (s *Store) invalidateAndDelete(stored StoredImage) error {
 	if stored.Golden {
 		return dir.DiscardGolden()
 	}
-	if !stored.Quarantined {
-		if _, err := dir.Quarantine(); err != nil {
+	switch {
+	case stored.Aside > 0:
+		if err := dir.giveUp(stored.Aside); err != nil {
+			return err
+		}
+	case !stored.Quarantined:
+		if err := dir.giveUpUnread(); err != nil {
 			return err
 		}
 	}
-	err := s.deleteInBackground(dir.path(quarantineName))
+	err := s.deleteInBackground(dir.path(stored.dirName()))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}

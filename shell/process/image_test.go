@@ -53,9 +53,9 @@ func (r *rig) checkOutOfUse(err error, class hibernate.FailureClass, reason stri
 	if r.Sleep() != nil {
 		r.t.Error("it still has the image")
 	}
-	want := []string{"generation", "refused"}
+	want := []string{"refused", "refused.unusable"}
 	if class == hibernate.Lasting {
-		want = []string{"aside", "generation"}
+		want = []string{"aside-1", "aside-1.unusable"}
 	}
 	if !cmp.Equal(r.imageFiles(), want) {
 		r.t.Errorf("in the image store are %v, want %v", r.imageFiles(), want)

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/internal/procfs"
@@ -68,7 +66,7 @@ func TestLazyWake(t *testing.T) {
 		t.Errorf("loaded its memory is %s, was %s", got, digest)
 	}
 	r.host.Images.Close()
-	if got := r.imageFiles(); !cmp.Equal(got, []string{"generation"}) {
+	if got := r.imageFiles(); len(got) > 0 {
 		t.Errorf("in the image store are %v", got)
 	}
 	if done, total := r.life.tree.loading.Progress(); done != total || done < 100<<20 {
@@ -257,7 +255,7 @@ func TestHostKilledWhileLoading(t *testing.T) {
 		t.Errorf("the next host finds %+v, %v", image, err)
 	}
 	left, _ := filepath.Glob(filepath.Join(root, "images", "Counter", "*"))
-	if len(left) != 1 || filepath.Base(left[0]) != "generation" {
+	if len(left) > 0 {
 		t.Errorf("in the image store are %v", left)
 	}
 	// What the host itself would have removed.

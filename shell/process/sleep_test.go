@@ -276,7 +276,7 @@ func TestTenTimes(t *testing.T) {
 	if diff := cmp.Diff(second, tenth); diff != "" {
 		t.Errorf("after the second and the tenth time it has (-second +tenth):\n%s", diff)
 	}
-	if image := r.imageFiles(); !cmp.Equal(image, []string{"generation"}) {
+	if image := r.imageFiles(); len(image) > 0 {
 		t.Errorf("in the image store are %v", image)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
 )
 
@@ -91,6 +92,8 @@ func (a auditor) judgeInstance(f *facts, callsign string, r reported) Instance {
 	}
 	_, err := os.Stat(filepath.Join(a.images, callsign, "refused"))
 	i.Refused = err == nil
+	aside, _ := filenames.PathsIn(filepath.Join(a.images, callsign), "aside-", "")
+	i.Aside = len(slices.DeleteFunc(aside, func(path string) bool { return strings.HasSuffix(path, ".unusable") }))
 	switch {
 	case r.hasProcess():
 		if roots != 1 || !slices.Contains(pids, r.PID) {

@@ -53,6 +53,7 @@ type Instance struct {
 	RSS         int64  `json:"rss"`
 	Image       int64  `json:"image"`   // its bytes on disk, 0 without an image
 	Refused     bool   `json:"refused"` // a quarantined image lies beside it
+	Aside       int    `json:"aside"`   // how many images were put aside
 }
 
 func main() {

@@ -30,6 +30,7 @@ type inspected struct {
 	Processes, Descriptors int
 	Image, RSS             int64
 	Refused                bool
+	Aside                  int
 }
 
 // of returns what there is of an instance.
@@ -79,8 +80,8 @@ func audit(t *testing.T, s *site, h *host, state string) {
 	if state == "active" && i.Processes != 2 {
 		t.Errorf("it has %d processes", i.Processes)
 	}
-	if i.Refused {
-		t.Error("an image was refused")
+	if i.Refused || i.Aside > 0 {
+		t.Error("an image was refused or put aside")
 	}
 }
 

@@ -87,8 +87,8 @@ func (s *site) stands() (loader int) {
 	s.t.Helper()
 	until(s.t, "the loader to stop", func() bool {
 		loader = s.loader()
-		_, err := os.Stat(filepath.Join(s.root, "images/Counter/generation"))
-		return loader != 0 && procfs.IsStopped(loader) && err == nil
+		_, err := os.Stat(filepath.Join(s.root, "images/.used/next-Counter"))
+		return loader != 0 && procfs.IsStopped(loader) && os.IsNotExist(err)
 	})
 	return loader
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // An image is not woken in other surroundings than it was made in: it is put aside
-// with the reason, and the plugin starts cold or stays down, as configured.
+// with the reason, and the plugin starts cold, stays down or sleeps on, as configured.
 func TestReplacedWhileAsleep(t *testing.T) {
 	needCRIU(t)
 	program, library := linked(t)
@@ -34,7 +34,7 @@ func TestReplacedWhileAsleep(t *testing.T) {
 		"CRIU":   {func(t *testing.T, s *site) { t.Helper(); s.reseal("engine", "criu 1.2.3") }, "it was made by criu 1.2.3"},
 		"kernel": {func(t *testing.T, s *site) { t.Helper(); s.reseal("kernel", "2.6.32") }, "it was made under kernel 2.6.32"},
 	} {
-		for _, then := range []string{"cold-start", "deactivate"} {
+		for _, then := range []string{"cold-start", "keep", "deactivate"} {
 			t.Run(name+"/"+then, func(t *testing.T) {
 				s := newSite(t, "", plugin("Counter", program, fmt.Sprintf("on-failed-wake = %q", then), "configuration = { start = 41 }"))
 				h := s.start("")
@@ -52,10 +52,15 @@ func TestReplacedWhileAsleep(t *testing.T) {
 					t.Errorf("want %q, it is %+v", test.want, st)
 				case then == "cold-start" && err != nil:
 					t.Errorf("it does not start cold: %v", err)
-				case then == "deactivate" && (err == nil || st.State != "deactivated" || !strings.Contains(st.Error, test.want)):
+				case then == "keep" && (err == nil || st.State != "hibernated" || !strings.Contains(st.Error, test.want)),
+					then == "deactivate" && (err == nil || st.State != "deactivated" || !strings.Contains(st.Error, test.want)):
 					t.Errorf("got %v, it is %+v", err, st)
 				}
-				if i := s.inspect().of("Counter"); !i.Refused {
+				if then == "keep" {
+					audit(t, s, h, "hibernated")
+					return
+				}
+				if i := s.inspect().of("Counter"); i.Refused || i.Aside != 1 {
 					t.Errorf("there is %+v", i)
 				}
 				h.must("Controller.activate", callsign, nil)

@@ -292,6 +292,14 @@ func (h *host) hibernate(callsign string) {
 	h.must("Controller.hibernate", map[string]string{"callsign": callsign}, nil)
 }
 
+// wakeInTime wakes an instance as soon as it can be woken again.
+func (h *host) wakeInTime(callsign string) {
+	h.t.Helper()
+	until(h.t, "the instance to wake", func() bool {
+		return h.ask("Controller.activate", map[string]string{"callsign": callsign}, nil) == nil
+	})
+}
+
 // image is where the image of an instance lies.
 func (s *site) image(callsign string) string { return filepath.Join(s.images, callsign, "image") }
 

@@ -172,7 +172,7 @@ func (r *run) closeImagesAndCheckNoFiles() error {
 	var found []error
 	for _, dir := range []string{r.host.Processes.RunDir, filepath.Join(r.dir, "images", callsign)} {
 		err := filepath.WalkDir(dir, func(path string, d os.DirEntry, err error) error {
-			if err == nil && !d.IsDir() && filepath.Base(path) != "generation" {
+			if err == nil && !d.IsDir() {
 				found = append(found, fmt.Errorf("the file %s", path))
 			}
 			return err
