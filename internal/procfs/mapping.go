@@ -90,6 +90,28 @@ func MappingNames(pid int) (names []string) {
 	return slices.Compact(names)
 }
 
+// DeletedFilesMapped returns the bytes that each deleted file occupies on its disk which the
+// process has mapped, by its path. It leaves out what never had a name, such as a memfd.
+func DeletedFilesMapped(pid int) map[string]int64 {
+	mappings, _ := readMappings(pid, "maps")
+	var sizes map[string]int64
+	for _, m := range mappings {
+		path, isDeleted := strings.CutSuffix(m.name, " (deleted)")
+		if !isDeleted || path == "/dev/zero" || strings.HasPrefix(path, "/memfd:") || strings.HasPrefix(path, "/SYSV") {
+			continue
+		}
+		var st unix.Stat_t
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+			continue
+		}
+		if sizes == nil {
+			sizes = make(map[string]int64)
+		}
+		sizes[path] = st.Blocks * 512
+	}
+	return sizes
+}
+
 // SharedFileMappedAt returns the path of the file that the process has mapped as shared
 // at that address, "" if none is mapped there or the file is deleted.
 func SharedFileMappedAt(pid int, address uint64) string {

@@ -3,7 +3,7 @@ package kinds
 // files are the kinds of files, of their locks, and of terminals.
 var files = Table{
 	{Kind: "file", Fate: ComesBack, Text: "files: position, flags and sharing; also renamed, deleted (up to 64 MiB on disk, holes don't count), or made with O_TMPFILE"},
-	{Kind: "deleted-large", Fate: Refused, Text: "a deleted file of more than 64 MiB on disk",
+	{Kind: "deleted-large", Fate: Refused, Text: "a deleted file of more than 64 MiB on its disk or in /dev/shm, open or mapped",
 		Name: "a large deleted file", Advice: "close it in BeforeCheckpoint, or keep its name"},
 	{Kind: "foreign-mount", Fate: Refused, Text: "files on mounts that are not the host's, such as POSIX message queues",
 		Name: "a file on a mount that is not the host's", Advice: closeIt},

@@ -8,7 +8,7 @@ var memory = Table{
 	{Kind: "sealed", Fate: Refused, Text: "mseal", OnlyStopped: true,
 		Name: "has sealed memory (mseal)", Advice: "it would wake up unsealed: the program must do without, " + orPageOut},
 	{Kind: "anonymous-shared", Fate: ComesBack, Text: "anonymous shared memory, with futexes and robust mutexes in it"},
-	{Kind: "memfd", Fate: ComesBack, Text: "memfd, its seals, shared with a child"},
+	{Kind: "memfd", Fate: ComesBack, Text: "memfd of any size, its seals, shared with a child"},
 	{Kind: "shm", Fate: ComesBack, Text: "memory made by shm_open, shared with a child, its name deleted"},
 	{Kind: "file-mapping", Fate: ComesBack, Text: "mappings of files, shared or private with changed pages; also of a program whose file was deleted"},
 	{Kind: "robust-mutex-file", Fate: Refused, Text: "a robust mutex in a shared file that a process holds", Passing: true, OnlyStopped: true,

@@ -224,6 +224,7 @@ func describeAlteredDescriptor(d procfs.Descriptor) (what, advice string) {
 		if d.OpenFlags()&unix.O_DIRECT != 0 {
 			return "a pipe in packet mode", "the program must do without O_DIRECT, or use a socket pair"
 		}
+	case strings.HasPrefix(d.Target, "/memfd:"): // memory, which never had a name
 	case strings.HasSuffix(d.Target, " (deleted)"):
 		if size, regular := d.DiskSizeIfDeleted(); regular && size > MaxDeletedFileSize {
 			return "a large deleted file, " + d.Target, "close it in BeforeCheckpoint, or keep its name"

@@ -56,7 +56,7 @@ func findProcessObstacles(treePIDs []int, found *findings) {
 }
 
 // findUnsupportedMappings finds mappings of the process that CRIU cannot dump: of System V
-// shared memory, devices and anonymous inodes.
+// shared memory, devices, anonymous inodes and large deleted files.
 func findUnsupportedMappings(pid int, found *findings) {
 	for _, path := range procfs.MappingNames(pid) {
 		switch {
@@ -64,6 +64,11 @@ func findUnsupportedMappings(pid int, found *findings) {
 			found.addProcess(pid, "has System V shared memory mapped, "+path, "the program must use shm_open or memfd_create instead")
 		case strings.HasPrefix(path, "anon_inode:"), isDeviceFile(path):
 			found.addProcess(pid, "has "+path+" mapped", "unmap it in BeforeCheckpoint")
+		}
+	}
+	for path, size := range procfs.DeletedFilesMapped(pid) {
+		if size > MaxDeletedFileSize {
+			found.addProcess(pid, "has a large deleted file mapped, "+path, "close it in BeforeCheckpoint, or keep its name")
 		}
 	}
 }

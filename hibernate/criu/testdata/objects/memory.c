@@ -41,6 +41,33 @@ static void shm_set(void) {
 	CHECK((fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600)) >= 0 && ftruncate(fd, 4096) == 0 && shm_unlink(name) == 0);
 	shared(MAP_SHARED, fd);
 }
+// Memory of more than 64 MiB: the limit for deleted files is not for all that has no name.
+enum { LARGE = 66 << 20 };
+static void fill(int from) {
+	area = mmap(NULL, LARGE, PROT_READ | PROT_WRITE, from < 0 ? MAP_SHARED | MAP_ANONYMOUS : MAP_SHARED, from, 0);
+	CHECK(area != MAP_FAILED);
+	for (size_t i = 0; i < LARGE; i += 4096) area[i] = 1 + i / 4096 % 100;
+}
+static void filled_check(void) { for (size_t i = 0; i < LARGE; i += 4096) CHECK(area[i] == (char)(1 + i / 4096 % 100)); }
+static void memfd_large_set(void) { CHECK((fd = memfd_create("large", MFD_CLOEXEC)) >= 0 && ftruncate(fd, LARGE) == 0); fill(fd); }
+static void memfd_read_check(void) { filled_check(); char c; CHECK(pread(fd, &c, 1, 4096) == 1 && c == 2); }
+static void memfd_unmapped_set(void) { memfd_large_set(); CHECK(munmap(area, LARGE) == 0); }
+static void memfd_unmapped_check(void) { char c; CHECK(pread(fd, &c, 1, 4096) == 1 && c == 2); }
+static void memfd_mapped_set(void) { memfd_large_set(); close(fd); }
+static void zero_large_set(void) { fill(-1); }
+static void dev_zero_set(void) { CHECK((fd = open("/dev/zero", O_RDWR)) >= 0); fill(fd); close(fd); }
+static void shm_large_set(void) {
+	char name[32];
+	snprintf(name, sizeof name, "/dm-%d-%ld", getpid(), (long)time(NULL) ^ (long)&name);
+	CHECK((fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL, 0600)) >= 0 && ftruncate(fd, LARGE) == 0 && shm_unlink(name) == 0);
+	fill(fd);
+}
+static void shm_mapped_set(void) { shm_large_set(); close(fd); }
+static void deleted_mapped_set(void) {
+	CHECK((fd = open("large", O_RDWR | O_CREAT, 0600)) >= 0 && ftruncate(fd, LARGE) == 0 && unlink("large") == 0);
+	fill(fd);
+	close(fd);
+}
 static void file_set(void) {
 	CHECK((fd = open("shared", O_RDWR | O_CREAT, 0600)) >= 0 && ftruncate(fd, 4096) == 0);
 	shared(MAP_SHARED, fd);
@@ -247,6 +274,9 @@ const struct object memory[] = {
 	{"counter", counter_set, counter_check}, {"mapped-counter", mapped_counter_set, mapped_counter_check}, {"posix-mqueue", mqueue_set, mqueue_check}, {"aio", aio_set, aio_check}, {"session-keyring", key_set, key_check},
 	{"anon-shared", anon_set, shared_check}, {"memfd", memfd_set, memfd_check}, {"shm", shm_set, shared_check},
 	{"file-shared", file_set, shared_check}, {"file-rewritten", rewritten_set, rewritten_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
+	{"memfd-large", memfd_large_set, memfd_read_check}, {"memfd-unmapped", memfd_unmapped_set, memfd_unmapped_check}, {"memfd-mapped", memfd_mapped_set, filled_check},
+	{"anon-shared-large", zero_large_set, filled_check}, {"dev-zero-shared", dev_zero_set, filled_check}, {"shm-large", shm_large_set, filled_check},
+	{"shm-large-mapped", shm_mapped_set, filled_check}, {"deleted-large-mapped", deleted_mapped_set, filled_check},
 	{"sysv-sem-released", released_set, released_check}, {"sysv-sem-held", held_set, held_check}, {"sysv-sem-raised", raised_set, raised_check}, {"sysv-sem-thread", thread_sem_set, thread_sem_check},
 	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},
 	{"robust-mutex-file", robust_file_set, robust_check}, {"robust-mutex-free", robust_free_set, robust_free_check}, {"private-file", private_set, private_check},
