@@ -96,9 +96,22 @@ type Host struct {
 	ExitReasons []string `toml:"exit-reasons"`
 	PostMortems int      `toml:"post-mortems"`
 
+	// Memory is what the host's own memory should not exceed, in bytes: the limit of Go's
+	// runtime, unless the environment variable GOMEMLIMIT sets one. Half of it is for
+	// messages on their way, see MessageMemory. ClientMemory is how much of that half one
+	// client may have; 0 is an eighth of Memory, see ClientMemoryOrDefault.
+	Memory       Bytes `toml:"memory"`
+	ClientMemory Bytes `toml:"client-memory"`
+
 	// Clones is how many clones there may be.
 	Clones int `toml:"clones"`
 }
+
+// MessageMemory returns how many bytes the messages of all clients may have in the host.
+func (h Host) MessageMemory() Bytes { return h.Memory / 2 }
+
+// ClientMemoryOrDefault returns how many bytes the messages of one client may have in the host.
+func (h Host) ClientMemoryOrDefault() Bytes { return cmp.Or(h.ClientMemory, h.Memory/8) }
 
 // Listener is a table [[listener]]: an address besides Host.Listen at which the host
 // accepts clients. Dialect goes with ProtocolJSONRPC only.
@@ -301,6 +314,7 @@ func Default() Config {
 			OnHostExit:   HostExitStop,
 			ExitReasons:  []string{"failure", "memory exceeded", "watchdog expired"},
 			PostMortems:  20,
+			Memory:       256 << 20,
 			Clones:       256,
 		},
 		Hibernate: Hibernate{

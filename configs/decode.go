@@ -87,6 +87,10 @@ func (f *configFile) rejectTablesInDropIn(top *tableReader, tables ...string) {
 	}
 }
 
+// minMemory is the least that [host] memory may be: an eighth of it, the part of one client,
+// holds a message of 8 MiB and what goes with it.
+const minMemory Bytes = 96 << 20
+
 // readHost reads the table [host].
 func (f *configFile) readHost(t *tableReader) {
 	h := &f.config.Host
@@ -119,6 +123,11 @@ func (f *configFile) readHost(t *tableReader) {
 	readAllowedWord(t, "on-host-exit", &h.OnHostExit, HostExitStop, HostExitAdopt)
 	t.readTextList("exit-reasons", &h.ExitReasons, func(s string) error { return checkOneOf(s, exitReasons) })
 	t.readInteger("post-mortems", &h.PostMortems, 0, 1000)
+	t.readSize("memory", &h.Memory, minMemory)
+	t.readSize("client-memory", &h.ClientMemory, 0)
+	if m := h.ClientMemory; m != 0 && (m < minMemory/8 || m > h.MessageMemory()) {
+		t.addProblem(t.lines.keyOrSelf("client-memory"), `key "client-memory" %s: %s is not between %s and half of memory, %s`, t.name, m, minMemory/8, h.MessageMemory())
+	}
 	t.readInteger("clones", &h.Clones, 1, 100000)
 	t.reportUnknownKeys()
 }

@@ -266,3 +266,22 @@ func TestProblems(t *testing.T) {
 		t.Errorf("got %s:%d, want line 3 of %s", p.Source, p.Line, path)
 	}
 }
+
+// What bounds the host is refused where it could not work.
+func TestBoundsOfTheHost(t *testing.T) {
+	for text, want := range map[string]string{
+		`memory = "1GiB"`:                          "",
+		`memory = "64MiB"`:                         `key "memory" in [host]: 64MiB is less than 96MiB`,
+		`memory = 256`:                             `key "memory" in [host] must be`,
+		`client-memory = "64MiB"`:                  "",
+		`client-memory = "1MiB"`:                   `key "client-memory" in [host]: 1MiB is not between 12MiB and half of memory, 128MiB`,
+		`client-memory = "129MiB"`:                 "is not between 12MiB and half of memory, 128MiB",
+		"memory = \"1GiB\"\nclient-memory = \"0\"": "",
+		`clones = 0`:                               `key "clones" in [host]: 0 is not between 1 and 100000`,
+	} {
+		_, err := configs.Load(write(t, "x.toml", "[host]\n"+text), nil, configs.Overrides{})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: got %v, want %q", text, err, want)
+		}
+	}
+}

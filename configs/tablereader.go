@@ -138,6 +138,17 @@ func (t *tableReader) readInteger(key string, to *int, least, most int64) {
 	*to = int(n)
 }
 
+// readSize reads a string such as "64MiB" as a number of bytes of at least that many.
+func (t *tableReader) readSize(key string, to *Bytes, least Bytes) {
+	size := *to
+	t.readParsed(key, `a size such as "64MiB"`, &size)
+	if size < least {
+		t.addProblem(t.lines.keyOrSelf(key), "key %q %s: %s is less than %s", key, t.name, size, least)
+		return
+	}
+	*to = size
+}
+
 // readBool reads true or false.
 func (t *tableReader) readBool(key string, to *bool) {
 	if b, ok := readValue[bool](t, key, "a boolean"); ok {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"runtime/debug"
 
@@ -11,6 +12,7 @@ import (
 	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
+	"dormouse/plugins/peer"
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
@@ -25,6 +27,8 @@ type caller struct {
 	callsign string
 	// dialect is the dialect to answer in, nil for the front's own.
 	dialect dialect.Dialect
+	// share is what the client has of the host's memory, nil for no bounds.
+	share *peer.Share
 }
 
 // dialectOfCaller returns the dialect in which the caller is answered, by default the
@@ -41,17 +45,21 @@ type reply struct {
 	// body is nil when nothing is answered.
 	body    []byte
 	outcome outcome
-	// giveBack gives back what the answers of a batch take of the peer's share; nil for other
-	// answers.
-	giveBack func()
+	// taken is how many bytes the reply has of the client's share of the memory.
+	taken int
+	share *peer.Share
 }
 
-// release must be called once the reply has been sent, or won't be.
-func (r reply) release() {
-	if r.giveBack != nil {
-		r.giveBack()
-	}
-}
+// release gives the reply's memory back. It must be called once the reply has been sent, or
+// won't be.
+func (r reply) release() { r.share.GiveBack(r.taken) }
+
+// bytesOfCall is the memory of a call under way besides that of its message.
+const bytesOfCall = 16 << 10
+
+// bytesWithMessage returns the memory of a call under way with a message of that length, which
+// is there twice: as the client's and as the plugin's.
+func bytesWithMessage(length int) int { return 2*length + bytesOfCall }
 
 // outcome decides the HTTP status of a reply.
 type outcome int
@@ -78,29 +86,36 @@ func (f *Front) answerMessage(ctx context.Context, from caller, message []byte) 
 }
 
 // answerBatch serves the requests of a batch one after the other, so that a script can be
-// sent as one. It waits while the client's peer has too many batches under way.
+// sent as one.
 func (f *Front) answerBatch(ctx context.Context, from caller, requests []jsonrpc.Request) reply {
-	shares := f.shares()
-	share := shares.join(from.client, f.limits)
-	if err := shares.waitAndTake(ctx, share.batches, len(requests)); err != nil {
-		shares.leave(from.client)
-		answer := jsonrpc.Response{ID: jsonrpc.Null, Error: dialect.ErrorFor(f.dialectOfCaller(from), thunder.NewError(thunder.Aborted, err))}
-		return reply{body: answer.Append(nil), outcome: failed}
-	}
 	var body []byte
+	taken := 0
 	for _, r := range requests {
-		if one := f.callAndAnswer(ctx, from, r); one.body != nil {
+		one := f.callAndAnswer(ctx, from, r)
+		if one.body != nil {
 			body = append(append(body, ','), one.body...)
 		}
+		taken += one.taken
 	}
 	if body != nil {
 		body[0] = '['
 		body = append(body, ']')
 	}
-	return reply{body: body, giveBack: func() {
-		shares.giveBack(share.batches, len(requests))
-		shares.leave(from.client)
-	}}
+	return reply{body: body, taken: taken, share: from.share}
+}
+
+// refuseForMemory returns the answer to a message for which the client's share of the memory
+// has no room. The message may lack its end.
+func (f *Front) refuseForMemory(from caller, message []byte) reply {
+	id := jsonrpc.Null
+	if from.socket != nil {
+		id = nil // as Thunder does without an id
+	}
+	if known := jsonrpc.FindID(message); known != nil {
+		id = known
+	}
+	answer := jsonrpc.Response{ID: id, Error: dialect.ErrorFor(f.dialectOfCaller(from), errNoMemoryForCall)}
+	return reply{body: answer.Append(nil), outcome: failed}
 }
 
 // callAndAnswer calls the method of a request and returns its answer. A notification, a
@@ -121,9 +136,20 @@ func (f *Front) callAndAnswer(ctx context.Context, from caller, r jsonrpc.Reques
 	case r.ID == nil:
 		return reply{}
 	}
+	size := len(result) + len(r.ID) + 40
+	if err := from.share.Take(size); err != nil {
+		answer := jsonrpc.Response{ID: r.ID, Error: dialect.ErrorFor(f.dialectOfCaller(from), thunder.NewError(thunder.RPCCallFailed, errNoMemoryForAnswer))}
+		return reply{body: answer.Append(nil), outcome: failed}
+	}
 	answer := jsonrpc.Response{ID: r.ID, Result: result}
-	return reply{body: answer.Append(make([]byte, 0, len(result)+len(r.ID)+40))}
+	return reply{body: answer.Append(make([]byte, 0, size)), taken: size, share: from.share}
 }
+
+// errNoMemoryForCall means that a call was refused because of the memory that it takes.
+var errNoMemoryForCall = fmt.Errorf("cannot take the call: %w", peer.ErrNoMemory)
+
+// errNoMemoryForAnswer means that a call was carried out and its answer dropped.
+var errNoMemoryForAnswer = errors.New("the call was carried out, and its answer dropped: this client has not taken enough of what it was sent")
 
 // failureOutcome returns the outcome of a request that failed with err.
 func failureOutcome(err error) outcome {

@@ -31,6 +31,7 @@ type connection struct {
 	client       access.Client // as the kernel says, without what the client itself sent
 	remote       string
 	place        *peer.Place // among those for HTTP, nil if there was none
+	share        *peer.Share // of the host's memory, until the connection is closed
 	firstRequest func()      // ends the wait for the first request; may be called again
 
 	mu     sync.Mutex
@@ -82,6 +83,7 @@ func (f *Front) identifyAndAddConnection(ctx context.Context, c net.Conn) contex
 		f.strangers.Warn().Err(err).Str("client", c.RemoteAddr().String()).Msg("a client is unknown")
 	}
 	one := f.connections.add(c, client)
+	one.share = f.options.Memory.Join(client)
 	entrance, limits := f.entranceOf(c)
 	closeNow := func() { _ = peer.Socket(c).Close() } // TLS would wait to say goodbye
 	if one.place, err = entrance.connections.Take(limits.connections, client, closeNow); err != nil {
@@ -123,6 +125,7 @@ func (cs *connections) markOrRemove(c net.Conn, state http.ConnState) {
 		one.state = usedForWebsocket
 	case state == http.StateClosed:
 		one.place.Free()
+		one.share.Leave()
 		one.firstRequest()
 		delete(cs.byConn, c)
 	}
@@ -141,6 +144,7 @@ func (cs *connections) removeIfWebsocket(one *connection) {
 	if hijacked {
 		cs.mu.Lock()
 		defer cs.mu.Unlock()
+		one.share.Leave()
 		delete(cs.byConn, one.conn)
 	}
 }
@@ -160,6 +164,14 @@ func (c *connection) beginRequest() (end func()) {
 	}
 	c.place.Begin()
 	return c.place.End
+}
+
+// shareOrNil returns what the client has of the host's memory, nil if there are no bounds.
+func (c *connection) shareOrNil() *peer.Share {
+	if c == nil {
+		return nil
+	}
+	return c.share
 }
 
 // noteActivity records that the client sent something now, with the path if it was an

@@ -16,6 +16,7 @@ import (
 	"dormouse/configs"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
+	"dormouse/plugins/peer"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -29,6 +30,9 @@ type Options struct {
 	Access *access.Guard
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
+
+	// Memory bounds the bytes of clients' messages; nil stands for no bounds.
+	Memory *peer.Memory
 
 	// Each function below may be nil. Methods that need it are then answered with
 	// NotSupported, or with an empty result.
@@ -77,9 +81,6 @@ type Front struct {
 	// the host started it again.
 	exitCounts, restartCounts counters
 	tcp, control              entrance
-	// shares bounds what the websockets of each peer and of all use. It is set when the
-	// first comes.
-	shares func() *shares
 
 	supervisor    *supervisor.Supervisor
 	stopListening func() // to the supervisor
@@ -114,7 +115,6 @@ func New(o Options) *Front {
 		sockets:      make(map[*socket]bool),
 	}
 	f.ctx, f.cancel = context.WithCancel(context.Background())
-	f.shares = sync.OnceValue(func() *shares { return newShares(f.limits) })
 	f.methods = methodsByNameAndAlias(controllerMethods())
 	f.common = methodsByNameAndAlias(commonMethods())
 	f.mux = f.routes()

@@ -15,6 +15,7 @@ import (
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/controller/rest"
+	"dormouse/shell"
 )
 
 // allowedHeaders are the headers that pages of allowed origins may send.
@@ -83,44 +84,42 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !isForEveryClient(r) && !f.mayReachOrRespond(w, caller{client: f.clientOf(r)}, "") {
 		return
 	}
+	taken := f.bytesOfRequest(r)
+	share := connectionFromContext(r.Context()).shareOrNil()
+	if err := share.Take(taken); err != nil {
+		f.respondNoMemory(w, r)
+		return
+	}
+	defer share.GiveBack(taken)
 	if r.ContentLength != 0 { // also for bodies that no handler reads
-		giveBack, err := f.waitAndTakeMemory(r)
-		if err != nil {
-			http.Error(w, "too much is sent to the host at the same time", http.StatusServiceUnavailable)
-			return
-		}
-		defer giveBack()
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
 	}
 	f.mux.ServeHTTP(w, r)
 }
 
-// waitAndTakeMemory takes the memory of a request with a body out of the share of the
-// client's peer, until giveBack is called. It returns an error if there is no room for as
-// long as the client has to send the body. Websockets take theirs for each message.
-func (f *Front) waitAndTakeMemory(r *http.Request) (giveBack func(), err error) {
-	if isWebsocketUpgrade(r) {
-		return func() {}, nil
+// bytesOfRequest returns the memory that a request with a body takes while it is served.
+// Websockets take theirs for each message.
+func (f *Front) bytesOfRequest(r *http.Request) int {
+	switch {
+	case r.ContentLength == 0, isWebsocketUpgrade(r):
+		return 0
+	case r.ContentLength >= 0:
+		return bytesWithMessage(int(min(r.ContentLength, f.limits.messageBytes)))
 	}
-	size := int(f.limits.messageBytes)
-	if r.ContentLength >= 0 {
-		size = int(min(r.ContentLength, f.limits.messageBytes))
+	return bytesWithMessage(int(f.limits.messageBytes))
+}
+
+// respondNoMemory answers 503 to a request for which the client's share of the memory has no
+// room, in JSON-RPC if the request is a call.
+func (f *Front) respondNoMemory(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(shell.RetryAfter.Seconds())))
+	from, _ := f.callerOf(r)
+	if spoken, err := f.dialectOfRequest(r); err == nil && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/jsonrpc") {
+		from.dialect = spoken
+		f.respond(w, http.StatusServiceUnavailable, rest.JSON, f.refuseForMemory(from, nil).body)
+		return
 	}
-	size += bytesOfCall
-	client, shares := f.clientOf(r), f.shares()
-	one := shares.join(client, f.limits)
-	if !one.calls.takeIfLeft(size) {
-		ctx, cancel := context.WithTimeout(r.Context(), f.limits.bodyTime)
-		defer cancel()
-		if err := shares.waitAndTake(ctx, one.calls, size); err != nil {
-			shares.leave(client)
-			return nil, err
-		}
-	}
-	return func() {
-		shares.giveBack(one.calls, size)
-		shares.leave(client)
-	}, nil
+	http.Error(w, errNoMemoryForCall.Error(), http.StatusServiceUnavailable)
 }
 
 // isForEveryClient reports whether a request reaches its handler whatever the client's role
@@ -164,7 +163,7 @@ func (f *Front) serveJSONRPCPath(w http.ResponseWriter, r *http.Request) {
 // instance, known is false.
 func (f *Front) callerOf(r *http.Request) (_ caller, known bool) {
 	callsign, known := f.callsignOfPath(r)
-	return caller{client: f.clientOf(r), callsign: callsign}, known
+	return caller{client: f.clientOf(r), callsign: callsign, share: connectionFromContext(r.Context()).shareOrNil()}, known
 }
 
 // isWebsocketUpgrade reports whether the request asks for a websocket.

@@ -6,19 +6,15 @@ import (
 	"dormouse/plugins/peer"
 )
 
-// limits bounds the host's memory, connections and time that clients can use.
+// limits bounds the connections, queues and time that clients can use. peer.Memory bounds the
+// bytes.
 type limits struct {
 	messageBytes  int64 // bytes of one message or body
 	tcp, control  entranceLimits
 	calls         int // in flight on one websocket; further messages are not read
 	queueLength   int // messages waiting for one client
 	queueBytes    int
-	allQueueBytes int64 // of all clients together; half of it for one peer
-	allCallBytes  int64 // of calls in flight; half of it for one peer
-	// allBatchRequests is the number of requests in batches under way; half of it for one
-	// peer. A short request may have a long answer, and a batch keeps all of them.
-	allBatchRequests int64
-	subscriptions    int // of one websocket
+	subscriptions int // of one websocket
 
 	headerTime time.Duration // for the client to send the header of a request
 	bodyTime   time.Duration // for the client to send the body
@@ -47,11 +43,6 @@ func defaultLimits() limits {
 		calls:         64,
 		queueLength:   1024,
 		queueBytes:    8 << 20,
-		allQueueBytes: 128 << 20,
-		allCallBytes:  128 << 20,
-
-		allBatchRequests: 1000,
-
 		subscriptions: 1024,
 		headerTime:    5 * time.Second,
 		bodyTime:      10 * time.Second,

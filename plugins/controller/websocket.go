@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"os"
@@ -32,7 +33,7 @@ type socket struct {
 	queue      *sendQueue
 	connection *connection
 	place      *peer.Place
-	share      *share // of the client's peer
+	share      *peer.Share // what the client has of the host's memory
 	log        zerolog.Logger
 
 	ctx    context.Context // of the client's calls; ends with the connection
@@ -66,9 +67,8 @@ func (f *Front) upgradeAndServeWebsocket(w http.ResponseWriter, r *http.Request,
 		return
 	}
 	defer s.place.Free()
-	s.share = f.shares().join(from.client, f.limits)
-	defer f.shares().leave(from.client)
-	s.queue = newSendQueue(f.limits.queueLength, f.limits.queueBytes, s.share.queues)
+	s.share = from.share
+	s.queue = newSendQueue(f.limits.queueLength, f.limits.queueBytes, s.share)
 	defer f.connections.removeIfWebsocket(s.connection)
 	s.ctx, s.cancel = context.WithCancel(f.ctx)
 	defer s.cancel()
@@ -142,7 +142,7 @@ func (s *socket) serveUntilClosed() {
 // connection ends. It returns why. A binary message ends the connection.
 func (s *socket) readAndServeMessages(calls *sync.WaitGroup) error {
 	slots := make(chan struct{}, s.front.limits.calls)
-	var buffer bytes.Buffer
+	piece := make([]byte, 4<<10)
 	for {
 		kind, reader, err := s.ws.Reader(context.Background())
 		if err != nil {
@@ -152,23 +152,60 @@ func (s *socket) readAndServeMessages(calls *sync.WaitGroup) error {
 			_ = s.ws.Close(websocket.StatusUnsupportedData, "only text messages")
 			return errors.New("the client sent a binary message")
 		}
-		buffer.Reset()
-		if _, err := buffer.ReadFrom(reader); err != nil {
+		message, taken, err := s.readMessage(reader, piece)
+		if err != nil && !errors.Is(err, peer.ErrNoMemory) {
 			return err
 		}
-		message := bytes.Clone(buffer.Bytes())
 		s.connection.noteActivity("")
-		if isSubscriptionRequest(message) {
+		switch {
+		case err != nil:
+			s.readPauses.Add(1)
+			s.queue.waitAndPutAnswer(s.front.refuseForMemory(s.from, message).body)
+			s.readPauses.Add(1)
+			s.share.GiveBack(taken)
+			continue
+		case isSubscriptionRequest(message):
 			s.answerBeforeReadingOn(message)
+			s.share.GiveBack(taken)
 			continue
 		}
-		if err := s.waitAndBeginCall(slots, len(message)); err != nil {
+		if err := s.waitAndBeginCall(slots); err != nil {
+			s.share.GiveBack(taken)
 			return err
 		}
 		calls.Go(func() {
 			s.answer(message)
-			s.endCall(slots, len(message))
+			s.share.GiveBack(taken)
+			s.endCall(slots)
 		})
+	}
+}
+
+// readMessage reads a message to its end, piece by piece, and takes the memory of it and of its call out of
+// the client's share. If there is no room it returns ErrNoMemory, with the beginning of the
+// message. What it returns as taken must be given back, unless there is another error.
+func (s *socket) readMessage(reader io.Reader, piece []byte) (message []byte, taken int, err error) {
+	refused := s.share.Take(bytesOfCall)
+	if refused == nil {
+		taken = bytesOfCall
+	}
+	for {
+		n, err := reader.Read(piece)
+		more := bytesWithMessage(n) - bytesOfCall
+		if refused == nil {
+			refused = s.share.Take(more)
+		}
+		if refused == nil {
+			taken += more
+			message = append(message, piece[:n]...)
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return message, taken, refused
+		case err != nil:
+			s.share.GiveBack(taken)
+			return nil, 0, err
+		}
 	}
 }
 
@@ -178,9 +215,6 @@ func (s *socket) answer(message []byte) {
 	defer answer.release()
 	if answer.body != nil {
 		s.queue.waitAndPutAnswer(answer.body)
-	}
-	if answer.giveBack != nil {
-		s.queue.waitUntilSent() // what is given back counts until then
 	}
 }
 
@@ -206,17 +240,13 @@ func isSubscriptionRequest(message []byte) bool {
 	return err == nil && (d.Method == "register" || d.Method == "unregister")
 }
 
-// waitAndBeginCall waits until another call may run, of this websocket and of all its peer's.
-// It puts a value into slots; endCall takes it out. It returns an error if the connection
-// ends first.
-func (s *socket) waitAndBeginCall(slots chan struct{}, messageBytes int) error {
+// waitAndBeginCall waits until another call of this websocket may run. It puts a value into
+// slots; endCall takes it out. It returns an error if the connection ends first.
+func (s *socket) waitAndBeginCall(slots chan struct{}) error {
 	select {
 	case slots <- struct{}{}:
-		if s.share.calls.takeIfLeft(messageBytes + bytesOfCall) {
-			s.place.Begin()
-			return nil
-		}
-		<-slots
+		s.place.Begin()
+		return nil
 	default:
 	}
 	s.readPauses.Add(1)
@@ -224,16 +254,15 @@ func (s *socket) waitAndBeginCall(slots chan struct{}, messageBytes int) error {
 	select {
 	case slots <- struct{}{}:
 		s.place.Begin()
-		return s.front.shares().waitAndTake(s.ctx, s.share.calls, messageBytes+bytesOfCall)
+		return nil
 	case <-s.ctx.Done():
 		return s.ctx.Err()
 	}
 }
 
 // endCall ends what waitAndBeginCall began.
-func (s *socket) endCall(slots chan struct{}, messageBytes int) {
+func (s *socket) endCall(slots chan struct{}) {
 	s.place.End()
-	s.front.shares().giveBack(s.share.calls, messageBytes+bytesOfCall)
 	<-slots
 }
 

@@ -23,6 +23,7 @@ import (
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/controller"
 	"dormouse/plugins/monitor"
+	"dormouse/plugins/peer"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/supervisor"
@@ -88,6 +89,7 @@ type Host struct {
 
 	options    Options
 	log        zerolog.Logger
+	memory     *peer.Memory      // of the fronts' messages; nil in a private host
 	store      *store.Store      // nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
@@ -105,6 +107,7 @@ func Open(o Options) (_ *Host, err error) {
 	if err := h.claimOwnDirs(); err != nil {
 		return nil, err
 	}
+	h.boundMemory()
 	if err := h.openAccess(); err != nil {
 		return nil, err
 	}
@@ -163,7 +166,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	}
 	if !o.private {
 		h.Front = controller.New(controller.Options{
-			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access,
+			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access, Memory: h.memory,
 			CanHibernate: o.Hibernates, DroppedLogLines: o.DroppedLogLines,
 			BuiltinAccess: h.builtinAccess,
 			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	"dormouse/internal/jsonrpc"
+	"dormouse/plugins/peer"
 	"dormouse/shell"
 )
 
@@ -23,7 +24,7 @@ type ErrorData struct {
 // DataOf returns what clients get of an error, without its cause.
 func DataOf(err error) ErrorData {
 	var d ErrorData
-	if errors.Is(err, shell.ErrBusy) {
+	if errors.Is(err, shell.ErrBusy) || errors.Is(err, peer.ErrNoMemory) {
 		d.RetryAfterMs = shell.RetryAfter.Milliseconds()
 	}
 	if late, ok := errors.AsType[*shell.CallTimeoutError](err); ok {

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"dormouse/hibernate"
+	"dormouse/plugins/peer"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 	"dormouse/supervisor"
@@ -42,6 +43,7 @@ var sentinels = []struct {
 	{statecontrol.ErrIllegalState, IllegalState},
 	{shell.ErrInProgress, InProgress},
 	{shell.ErrBusy, InProgress},
+	{peer.ErrNoMemory, InProgress},
 	{shell.ErrNoStateControl, NoStateControl},
 	{shell.ErrBuiltIn, InProcess},
 	{shell.ErrNotSupported, NotSupported},
