@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	if socket := os.Getenv(subjectEnv); socket != "" {
 		serveSubject(socket)
 	}
+	if text := os.Getenv(wakingHostEnv); text != "" {
+		runWakingHost(text)
+	}
 	if dir := os.Getenv(checkingHostEnv); dir != "" {
 		runChecker(dir)
 	}

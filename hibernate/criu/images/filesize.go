@@ -2,6 +2,7 @@ package images
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -35,7 +36,21 @@ func RemoveFileSizes(dir string) error {
 		text = binary.LittleEndian.AppendUint32(text, uint32(len(without)))
 		text = append(text, without...)
 	}
-	return os.WriteFile(path, text, 0o600)
+	return overwrite(path, text)
+}
+
+// overwrite gives the file at path shorter contents. It does not empty the file first: some
+// file systems then wait for the disk when the file is closed.
+func overwrite(path string, text []byte) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil {
+		err = f.Truncate(int64(len(text)))
+	}
+	return errors.Join(err, f.Close())
 }
 
 // rewriteField returns the message with what rewrite makes of the value of each field with

@@ -12,6 +12,7 @@ import (
 	remap "github.com/checkpoint-restore/go-criu/v7/crit/images/remap-file-path"
 	sk_unix "github.com/checkpoint-restore/go-criu/v7/crit/images/sk-unix"
 	"golang.org/x/sys/unix"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -40,18 +41,28 @@ type Socket struct {
 	IsDeleted bool
 }
 
+// fieldUnixSocket is the number of a field of file_entry, from CRIU's images/fdinfo.proto.
+const fieldUnixSocket = 16
+
 // socketIsExternal is a flag of a socket entry, from CRIU's sk-unix.h.
 const socketIsExternal = 1 << 0
 
 // ReadOutside reads from the image in dir what a restore makes outside of the image.
 func ReadOutside(dir string) (Outside, error) {
 	var o Outside
+	remaps, err := readRawEntries(filepath.Join(dir, "remap-fpath.img"), magicRemap)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return o, err
+	}
 	entries, err := readRawEntries(filepath.Join(dir, filesName), magicFiles)
 	if err != nil {
 		return o, err
 	}
 	files := make(map[uint32]*regfile.RegFileEntry)
 	for _, text := range entries {
+		if len(remaps) == 0 && !hasField(text, fieldUnixSocket) {
+			continue // of thousands of files most are of no interest
+		}
 		var file fdinfo.FileEntry
 		if err := proto.Unmarshal(text, &file); err != nil {
 			return o, fmt.Errorf("cannot read %s: %w", filesName, err)
@@ -63,8 +74,20 @@ func ReadOutside(dir string) (Outside, error) {
 			o.Sockets = append(o.Sockets, Socket{path, file.Usk.GetDeleted()})
 		}
 	}
-	o.Remaps, err = readRemaps(dir, files)
+	o.Remaps, err = decodeRemaps(remaps, files)
 	return o, err
+}
+
+// hasField reports whether the message has a field with that number.
+func hasField(message []byte, number protowire.Number) bool {
+	for len(message) > 0 {
+		found, _, size := protowire.ConsumeField(message)
+		if found == number || size < 0 {
+			return true // what can't be read is for the decoder
+		}
+		message = message[size:]
+	}
+	return false
 }
 
 // pathOfSocket returns the path that the socket is bound to, "" if it has none.
@@ -80,16 +103,9 @@ func pathOfSocket(s *sk_unix.UnixSkEntry) string {
 	return name
 }
 
-// readRemaps reads the remaps of the image in dir, whose regular files and directories are
-// given by their numbers.
-func readRemaps(dir string, files map[uint32]*regfile.RegFileEntry) (remaps []Remap, err error) {
-	entries, err := readRawEntries(filepath.Join(dir, "remap-fpath.img"), magicRemap)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
+// decodeRemaps returns the remaps in the entries of an image, whose regular files and
+// directories are given by their numbers.
+func decodeRemaps(entries [][]byte, files map[uint32]*regfile.RegFileEntry) (remaps []Remap, err error) {
 	for _, text := range entries {
 		var entry remap.RemapFilePathEntry
 		if err := proto.Unmarshal(text, &entry); err != nil {

@@ -40,6 +40,7 @@ const (
 	magicSeccomp = 0x64413049
 	magicFiles   = 0x56303138
 	magicRemap   = 0x59133954
+	magicPstree  = 0x50273030
 )
 
 // Layout says where in the page files of an image the memory lies.

@@ -12,8 +12,10 @@ import (
 
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/creds"
 	criu_core "github.com/checkpoint-restore/go-criu/v7/crit/images/criu-core"
+	"github.com/checkpoint-restore/go-criu/v7/crit/images/pstree"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/rlimit"
 	"github.com/checkpoint-restore/go-criu/v7/crit/images/seccomp"
+	"google.golang.org/protobuf/proto"
 
 	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
@@ -34,18 +36,29 @@ func ReadThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 	if err != nil {
 		return nil, err
 	}
-	var threads []procfs.ThreadIdentity
-	err = forEachCore(dir, func(id int, core *criu_core.CoreEntry) error {
-		if core.GetTc().GetTaskState() == stateDead {
-			return nil
-		}
-		thread, err := threadIdentityOf(core, filters)
-		thread.ID = id
-		threads = append(threads, thread)
-		return err
-	})
+	paths, err := filenames.PathsIn(dir, "core-", ".img")
 	if err != nil {
 		return nil, err
+	}
+	var threads []procfs.ThreadIdentity
+	for _, path := range paths {
+		id, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path)[len("core-"):], ".img"))
+		if err != nil {
+			return nil, fmt.Errorf("%s names no thread: %w", path, err)
+		}
+		var core criu_core.CoreEntry
+		if err := readSingleEntry(path, magicCore, &core); err != nil {
+			return nil, err
+		}
+		if core.GetTc().GetTaskState() == stateDead {
+			continue
+		}
+		thread, err := threadIdentityOf(&core, filters)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
+		}
+		thread.ID = id
+		threads = append(threads, thread)
 	}
 	slices.SortFunc(threads, func(a, b procfs.ThreadIdentity) int { return a.ID - b.ID })
 	return threads, nil
@@ -54,36 +67,25 @@ func ReadThreadIdentities(dir string) ([]procfs.ThreadIdentity, error) {
 // ReadStoppedProcesses returns the processes in the image in dir that a signal had stopped
 // before the dump, by their numbers in their own PID namespace.
 func ReadStoppedProcesses(dir string) (nsPIDs []int, err error) {
-	err = forEachCore(dir, func(id int, core *criu_core.CoreEntry) error {
+	entries, err := readRawEntries(filepath.Join(dir, "pstree.img"), magicPstree)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range entries {
+		var process pstree.PstreeEntry
+		if err := proto.Unmarshal(text, &process); err != nil {
+			return nil, fmt.Errorf("cannot read the list of processes: %w", err)
+		}
+		id := int(process.GetPid())
+		var core criu_core.CoreEntry
+		if err := readSingleEntry(filepath.Join(dir, fmt.Sprintf("core-%d.img", id)), magicCore, &core); err != nil {
+			return nil, err
+		}
 		if core.GetTc().GetTaskState() == stateStopped {
 			nsPIDs = append(nsPIDs, id)
 		}
-		return nil
-	})
-	return nsPIDs, err
-}
-
-// forEachCore calls use with the core image of each thread in the image in dir, and the
-// number of the thread, until use returns an error.
-func forEachCore(dir string, use func(id int, core *criu_core.CoreEntry) error) error {
-	paths, err := filenames.PathsIn(dir, "core-", ".img")
-	if err != nil {
-		return err
 	}
-	for _, path := range paths {
-		id, err := strconv.Atoi(strings.TrimSuffix(filepath.Base(path)[len("core-"):], ".img"))
-		if err != nil {
-			return fmt.Errorf("%s names no thread: %w", path, err)
-		}
-		var core criu_core.CoreEntry
-		if err := readSingleEntry(path, magicCore, &core); err != nil {
-			return err
-		}
-		if err := use(id, &core); err != nil {
-			return fmt.Errorf("%s: %w", path, err)
-		}
-	}
-	return nil
+	return nsPIDs, nil
 }
 
 // readSeccompFilters returns the seccomp filters of the image in dir, nil if there are none.

@@ -14,11 +14,9 @@ import (
 
 // Attempt is one restore of an image, and what it may leave outside of the image.
 type Attempt struct {
-	trace attemptTrace
-	note  string // the path of the note of trace, "" if there is none
-	// recreate are directories that exist already where the restore makes and removes one.
-	recreate []dirBefore
-	unlock   func()
+	trace  attemptTrace
+	note   string // the path of the note of trace, "" if there is none
+	unlock func()
 }
 
 // attemptTrace says what is to be undone after an attempt.
@@ -35,6 +33,9 @@ type nameBefore struct {
 	// fakeSuffix.
 	Existed, FakeExisted bool
 	MissingDirs          []string // on the way to the name, the deepest first
+	// Mode, UID and GID are those of a directory that existed.
+	Mode     uint32
+	UID, GID int
 }
 
 // socketBefore is a socket as it was before the attempt.
@@ -44,13 +45,6 @@ type socketBefore struct {
 	Mode        uint32
 	UID, GID    int
 	MissingDirs []string
-}
-
-// dirBefore is a directory that a restore may remove.
-type dirBefore struct {
-	path     string
-	mode     uint32
-	uid, gid int
 }
 
 // Begin prepares a restore of the image in imageDir: it puts back the links that the dump has
@@ -131,7 +125,7 @@ func (a *Attempt) noteRemap(r images.Remap, imageID string) {
 	_, n.FakeExisted = fileAt(r.Path + fakeSuffix)
 	var st unix.Stat_t
 	if r.IsDir && n.Existed && unix.Lstat(r.Path, &st) == nil {
-		a.recreate = append(a.recreate, dirBefore{r.Path, st.Mode, int(st.Uid), int(st.Gid)})
+		n.Mode, n.UID, n.GID = st.Mode, int(st.Uid), int(st.Gid)
 	}
 	a.trace.Names = append(a.trace.Names, n)
 }
@@ -158,21 +152,23 @@ func (a *Attempt) noteSocket(s images.Socket) error {
 
 // Succeed ends an attempt after which the restored tree is to run.
 func (a *Attempt) Succeed() {
-	for _, dir := range a.recreate {
-		if err := os.Mkdir(dir.path, 0o700); err == nil { // CRIU has removed the one of another program
-			_ = os.Chown(dir.path, dir.uid, dir.gid)
-			_ = unix.Chmod(dir.path, dir.mode&^unix.S_IFMT)
-		}
+	for _, n := range a.trace.Names {
+		n.putDirBack()
 	}
-	removeNote(a.note)
-	a.unlock()
+	a.end()
 }
 
 // Undo ends an attempt that has failed: it removes what the attempt has left, and puts back
 // what the attempt has removed. No process of the attempt may run any more.
 func (a *Attempt) Undo() {
 	a.trace.undo()
-	a.Succeed()
+	a.end()
+}
+
+// end removes the note and the locks.
+func (a *Attempt) end() {
+	removeNote(a.note)
+	a.unlock()
 }
 
 // undo removes what the attempt has left and puts back what the attempt has removed.
@@ -222,7 +218,18 @@ func (n nameBefore) undo() {
 	if n.IsDir && !n.Existed {
 		_ = unix.Rmdir(n.Path)
 	}
+	n.putDirBack()
 	removeDirs(n.MissingDirs)
+}
+
+// putDirBack makes a directory of another program again, which a restore has used for a
+// moment and removed.
+func (n nameBefore) putDirBack() {
+	if n.Mode == 0 || os.Mkdir(n.Path, 0o700) != nil {
+		return
+	}
+	_ = os.Chown(n.Path, n.UID, n.GID)
+	_ = unix.Chmod(n.Path, n.Mode&^unix.S_IFMT)
 }
 
 // removeGhost removes the names of a file that an attempt has made from its contents in the
