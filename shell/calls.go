@@ -107,7 +107,11 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.C
 		s.resumeIdleInBackground()
 		return s.inFlight.enterCall(), nil, nil
 	case s.state.TakesCalls():
-	case !wakes && (s.state == Hibernated || s.state == Hibernating):
+	case s.state == Hibernated:
+		if err := s.whyCallDoesNotWake(wakes); err != nil {
+			return nil, nil, err
+		}
+	case !wakes && s.state == Hibernating:
 		return nil, nil, ErrHibernated
 	case !wakes || !s.state.HoldsCalls():
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)

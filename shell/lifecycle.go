@@ -93,6 +93,7 @@ const (
 	Wake            Event = "wake"
 	MoveToDisk      Event = "move to disk" // from sleep in place to an image
 	Evict           Event = "evict"        // give up the image to make room
+	GiveUp          Event = "give up"      // give up what the plugin sleeps in, since an operator asked for that
 	Exit            Event = "exit"
 	Destroy         Event = "destroy"
 )
@@ -142,6 +143,7 @@ var Lifecycle = []Row{
 	}},
 	{Event: MoveToDisk, From: Hibernated, Then: Hibernated, Else: Hibernated},
 	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
+	{Event: GiveUp, From: Hibernated, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernating, During: Deactivation, Then: Deactivated, Else: Deactivated},
 	{Event: Exit, From: Hibernated, During: Deactivation, Then: Deactivated, Else: Deactivated},

@@ -30,7 +30,7 @@ const (
 // that ends the plugin this is always asked.
 func reasonForOutcome(event Event, err error, asked Reason) Reason {
 	switch event {
-	case Deactivate, Lapse, Destroy, Evict, Exit:
+	case Deactivate, Lapse, Destroy, Evict, GiveUp, Exit:
 		return asked // the plugin has ended for this reason, even if not in order
 	default:
 	}

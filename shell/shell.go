@@ -69,6 +69,7 @@ type Shell struct {
 	// instance.
 	startExpected bool
 	idle          idleRecord
+	failedWakes   failedWakes
 	requested     controlRequest
 	warmStarts    warmStartRecord
 	knownMethods  map[string]bool // by name, whether the plugin has the method
@@ -255,20 +256,10 @@ func (s *Shell) Resume(ctx context.Context, why Reason) error {
 
 // Destroy ends the instance for good and removes its golden image. A plugin that runs is
 // deactivated first; a hibernated plugin is woken and then deactivated, or sleeps on as with
-// Deactivate. A destroyed shell
-// refuses every operation; the host must still call Close.
+// Deactivate. A destroyed shell refuses every operation; the host must still call Close.
 func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 	return s.runInLane(ctx, Destroy, s.deactivationTimeLimit(), func(ctx context.Context) error {
-		if s.State() == Hibernated {
-			if err := s.wakeToEnd(ctx, why); err != nil {
-				return fmt.Errorf("cannot destroy: %w", err)
-			}
-		}
-		err := s.endWithDependants(ctx, Destroy, why)
-		if s.wantsWarmStart() && s.State() == Destroyed {
-			s.process.InvalidateGolden(errDestroyed)
-		}
-		return err
+		return s.destroyHoldingTurn(ctx, why)
 	})
 }
 
@@ -281,7 +272,7 @@ func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 	case Activated:
 		return nil
 	case Hibernated:
-		err := s.wakeHoldingTurn(ctx, why)
+		err := s.wakeToRun(ctx, why)
 		if err == nil {
 			s.saveActivationReason(why)
 			s.resumeIfIdleSuspended(ctx, why)
@@ -332,6 +323,20 @@ func (s *Shell) deactivateHoldingTurn(ctx context.Context, why Reason) error {
 		return nil
 	}
 	return s.endWithDependants(ctx, Deactivate, why)
+}
+
+// destroyHoldingTurn is Destroy for a caller that has the turn.
+func (s *Shell) destroyHoldingTurn(ctx context.Context, why Reason) error {
+	if s.State() == Hibernated {
+		if err := s.wakeToEnd(ctx, why); err != nil {
+			return fmt.Errorf("cannot destroy: %w", err)
+		}
+	}
+	err := s.endWithDependants(ctx, Destroy, why)
+	if s.wantsWarmStart() && s.State() == Destroyed {
+		s.process.InvalidateGolden(errDestroyed)
+	}
+	return err
 }
 
 // endWithDependants takes the step for event, which ends the instance. If the instance

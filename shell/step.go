@@ -167,6 +167,9 @@ func (s *Shell) enterAndReportState(to State, event Event, why Reason, err error
 	case to.IsDown(), to == Destroyed:
 		s.control, s.warmStarts.startedFrom = "", nil
 	}
+	if to != Hibernated && to != Waking {
+		s.forgetFailedWakes()
+	}
 	if to == Activated && t.From != Hibernating {
 		s.noteUse()
 	}

@@ -4,51 +4,29 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
 )
 
-// AsleepError says why a hibernated plugin could not be woken now. The plugin sleeps on, and
-// its image is as good as before. It wraps ErrHibernated and Cause.
-type AsleepError struct {
-	Cause error
-	// RetryAt is when the host tries again by itself, zero if it does not.
-	RetryAt time.Time
-}
-
-// Error returns the cause.
-func (e *AsleepError) Error() string { return e.Cause.Error() }
-
-func (e *AsleepError) Unwrap() []error { return []error{ErrHibernated, e.Cause} }
-
-// RetryAfter returns how long a caller should wait before it asks again, 0 if that is not
-// known.
-func (e *AsleepError) RetryAfter() time.Duration {
-	if e.RetryAt.IsZero() {
-		return 0
+// wakeToRun wakes a hibernated plugin that is to run. After an *AsleepError the plugin sleeps
+// on, and the host tries again by itself; after any other error the instance is deactivated.
+// The caller has the turn.
+func (s *Shell) wakeToRun(ctx context.Context, why Reason) error {
+	s.noteWakeWanted(true)
+	err := s.wakeUnlessJustFailed(ctx, why)
+	if isAsleepError(err) {
+		s.retryWakeInBackground()
 	}
-	return max(time.Millisecond, time.Until(e.RetryAt))
-}
-
-// isAsleepError reports whether err says that the plugin sleeps on.
-func isAsleepError(err error) bool {
-	_, asleep := errors.AsType[*AsleepError](err)
-	return asleep
-}
-
-// wakeHoldingTurn wakes a hibernated plugin. After an *AsleepError the plugin sleeps on;
-// after any other error the instance is deactivated. The caller has the turn.
-func (s *Shell) wakeHoldingTurn(ctx context.Context, why Reason) error {
-	return s.takeStep(ctx, Wake, why, s.wakeOrGiveUpImage)
+	return err
 }
 
 // wakeToEnd wakes a hibernated plugin so that it can end in order. The error is an
 // *AsleepError: the plugin sleeps on. If the image had to be given up, which is logged, there
 // is nothing left to end and wakeToEnd returns nil. The caller has the turn.
 func (s *Shell) wakeToEnd(ctx context.Context, why Reason) error {
-	err := s.wakeHoldingTurn(ctx, why)
+	s.noteWakeWanted(false)
+	err := s.wakeUnlessJustFailed(ctx, why)
 	if isAsleepError(err) {
 		return err
 	}
@@ -56,6 +34,15 @@ func (s *Shell) wakeToEnd(ctx context.Context, why Reason) error {
 		s.log.Warn().Err(err).Msg("could not wake the plugin to end it")
 	}
 	return nil
+}
+
+// wakeUnlessJustFailed takes the step of a wake. If the last wake failed a moment ago it
+// returns the error of that one instead.
+func (s *Shell) wakeUnlessJustFailed(ctx context.Context, why Reason) error {
+	if err := s.recentWakeFailure(); err != nil {
+		return err
+	}
+	return s.takeStep(ctx, Wake, why, s.wakeOrGiveUpImage)
 }
 
 // wakeOrGiveUpImage is the work of a wake: it brings the plugin back and lets calls in again.
@@ -74,7 +61,7 @@ func (s *Shell) wakeOrGiveUpImage(ctx context.Context) error {
 	err = fmt.Errorf("cannot wake: %w", err)
 	class := classifyFailedWake(err)
 	if class == hibernate.Passing || class == hibernate.Lasting && s.Config().OnFailedWake == configs.FailedWakeKeep {
-		return &AsleepError{Cause: err}
+		return s.noteFailedWake(err, class)
 	}
 	kept, kerr := s.process.PutImageAside(class)
 	s.reportLoss(asleep, Loss{Cause: err, Class: class, Kept: kept})

@@ -3,7 +3,10 @@ package shell_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
@@ -39,6 +42,7 @@ func TestSleepsOnAfterAPassingFailure(t *testing.T) {
 						r.Errorf("got %+v, lost %v", st, r.losses)
 					}
 					r.fake.Fail(shelltest.Wake, nil)
+					time.Sleep(time.Second)
 					r.must(r.Activate(r.Context(), shell.Requested))
 					if st := r.Status(); st.Err != nil {
 						r.Errorf("the error %v has outlived the sleep", st.Err)
@@ -109,5 +113,133 @@ func TestEvictionIsALoss(t *testing.T) {
 		if len(r.losses) != 1 || r.losses[0].Generation != 1 || r.losses[0].Class != "" || r.losses[0].Kept != (shell.KeptImage{}) || !errors.Is(r.losses[0].Cause, errBroken) {
 			r.Errorf("lost %+v", r.losses)
 		}
+	})
+}
+
+// The host repeats a wake that was to make the instance active, less often each time, and no
+// wake that was to end it.
+func TestFailedWakeIsRepeated(t *testing.T) {
+	run(t, setup{hibernated: true}, func(r *rig) {
+		var at []time.Duration
+		begun := time.Now()
+		r.fake.OnAction = func(_ context.Context, action, _ string) error {
+			if action != shelltest.Wake {
+				return nil
+			}
+			if at = append(at, time.Since(begun)); len(at) < 10 {
+				return errBroken
+			}
+			return nil
+		}
+		asleep, ok := errors.AsType[*shell.AsleepError](r.Activate(r.Context(), shell.Requested))
+		if !ok || asleep.RetryAfter() != time.Second {
+			r.Fatalf("got %+v", asleep)
+		}
+		time.Sleep(10 * time.Minute)
+		const want = "[0s 1s 3s 7s 15s 31s 1m3s 2m3s 3m3s 4m3s]"
+		if got := fmt.Sprint(at); got != want || r.State() != shell.Activated {
+			r.Errorf("it was tried at %s, want %s; it is %s", got, want, r.State())
+		}
+	})
+	run(t, setup{hibernated: true}, func(r *rig) {
+		r.fake.Fail(shelltest.Wake, errBroken)
+		_ = r.Activate(r.Context(), shell.Requested)
+		time.Sleep(1500 * time.Millisecond) // the second attempt has failed
+		r.forgetSoFar()
+		asleep, ok := errors.AsType[*shell.AsleepError](r.Deactivate(r.Context(), shell.Requested))
+		if !ok || asleep.RetryAfter() != 1500*time.Millisecond {
+			r.Errorf("got %+v", asleep)
+		}
+		time.Sleep(10 * time.Minute)
+		r.expectActions()
+		if r.State() != shell.Hibernated {
+			r.Errorf("it is %s", r.State())
+		}
+	})
+}
+
+// A request tries again at once, but not within a second of the last wake: meanwhile it gets
+// the cause of that.
+func TestRequestRepeatsAFailedWake(t *testing.T) {
+	for _, policy := range []configs.OnCall{configs.OnCallWake, configs.OnCallReject} {
+		run(t, setup{hibernated: true, config: func(c *configs.Plugin) { c.OnCall = policy }}, func(r *rig) {
+			r.fake.Fail(shelltest.Wake, errBroken)
+			_ = r.Deactivate(r.Context(), shell.Requested) // after which the host itself does not try
+			r.expectActions(shelltest.Wake)
+			for range 3 {
+				for name, err := range map[string]error{
+					"activate": r.Activate(r.Context(), shell.Requested),
+					"call":     r.invoke(r.Context(), ""),
+				} {
+					asleep, ok := errors.AsType[*shell.AsleepError](err)
+					if !ok || !errors.Is(err, errBroken) || asleep.RetryAfter() != time.Second {
+						r.Errorf("%s: got %v", name, err)
+					}
+				}
+			}
+			r.expectActions()
+			time.Sleep(time.Second)
+			err := r.invoke(r.Context(), "")
+			if !errors.Is(err, errBroken) || !errors.Is(err, shell.ErrHibernated) {
+				r.Errorf("got %v", err)
+			}
+			if policy == configs.OnCallReject {
+				r.expectActions()
+				return
+			}
+			r.expectActions(shelltest.Wake)
+			r.fake.Fail(shelltest.Wake, nil)
+			time.Sleep(time.Second)
+			r.must(r.invoke(r.Context(), ""))
+		})
+	}
+}
+
+// A host that ends waits for no repeated wake.
+func TestNoRepeatedWakeAfterTheEnd(t *testing.T) {
+	run(t, setup{hibernated: true}, func(r *rig) {
+		r.fake.Fail(shelltest.Wake, errBroken)
+		for range 8 {
+			_ = r.Activate(r.Context(), shell.Requested)
+			time.Sleep(time.Second)
+		}
+		begun := time.Now()
+		r.must(r.Deactivate(context.Background(), shell.Shutdown))
+		r.Close()
+		if took := time.Since(begun); took != 0 || r.State() != shell.Hibernated {
+			r.Errorf("it is %s after %s", r.State(), took)
+		}
+	})
+}
+
+// With cold no wake is tried, and nothing is told to the plugin.
+func TestCold(t *testing.T) {
+	for name, test := range map[string]struct {
+		ask  func(*rig) error
+		want shell.State
+	}{
+		"activate":   {func(r *rig) error { return r.ActivateCold(r.Context(), shell.Requested) }, shell.Activated},
+		"deactivate": {func(r *rig) error { return r.DeactivateCold(r.Context(), shell.Requested) }, shell.Deactivated},
+		"destroy":    {func(r *rig) error { return r.DestroyCold(r.Context(), shell.Requested) }, shell.Destroyed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			run(t, setup{hibernated: true}, func(r *rig) {
+				r.fake.Fail(shelltest.Wake, errBroken)
+				r.must(test.ask(r))
+				actions := r.fake.TakeActions()
+				if r.State() != test.want || r.losses != nil || slices.Contains(actions, shelltest.Wake) || slices.Contains(actions, shelltest.Deinitialize) {
+					r.Errorf("it is %s after %v, lost %v", r.State(), actions, r.losses)
+				}
+				if test.want == shell.Activated {
+					r.must(test.ask(r)) // which changes nothing
+					r.expectActions()
+				}
+			})
+		})
+	}
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		r.must(r.DeactivateCold(r.Context(), shell.Requested))
+		r.expectActions(shelltest.Deinitialize+" requested", shelltest.Stop)
 	})
 }
