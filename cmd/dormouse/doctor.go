@@ -13,7 +13,9 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
+	"dormouse/hibernate/criu/obstacles"
 	"dormouse/hibernate/pageout"
+	"dormouse/internal/bytesize"
 	"dormouse/internal/memory"
 	"dormouse/internal/ownedtree"
 	"dormouse/shell/process"
@@ -98,7 +100,7 @@ func examineMachine(ctx context.Context, criuPath, trialDir string) examination 
 	if !trial.OK {
 		trial.Found = can.Checkpoint.Why
 	}
-	return examination{can, []finding{examineKernelVersion(), examineRootRights(), cgroups, limits, examinePressureReports(), examineCRIUPresence(engine), trial, examineSwap(ctx)}}
+	return examination{can, []finding{examineKernelVersion(), examineRootRights(), cgroups, limits, examinePressureReports(), examineCRIUPresence(engine), trial, examineOvercommit(), examineSwap(ctx)}}
 }
 
 // examineConfig checks whether a host would leave out files of the configuration.
@@ -189,6 +191,23 @@ func examinePressureReports() finding {
 		Mend:  "boot with psi=1, or set memory-available in [hibernate]",
 	}.withCheckResult(memory.CheckPressureSupport(time.Duration(rules.PressureSome), time.Duration(rules.PressureWindow)))
 }
+
+// examineOvercommit checks whether the kernel gives CRIU what Go programs reserve: see the kind
+// "overcommitted".
+func examineOvercommit() finding {
+	f := finding{
+		Check: "reserved memory", Found: "CRIU gets as much as Go programs reserve",
+		Means: "plugins in Go, which reserve more addresses than there is memory, can't be hibernated",
+		Mend:  "set vm.overcommit_memory to 1, see sysctl.d(5), or add swap",
+	}
+	if largest := obstacles.LargestWritableMapping(); largest > 0 && largest < goReserves {
+		return f.withCheckResult(fmt.Errorf("with vm.overcommit_memory = 0 the kernel gives CRIU %s at most", bytesize.Format(largest)))
+	}
+	return f.withCheckResult(nil)
+}
+
+// goReserves is the largest mapping of a Go program in bytes, which is mostly only reserved.
+const goReserves = 512 << 20
 
 // withCheckResult returns the finding with the outcome of its check: ok if err is nil,
 // else the text of err.

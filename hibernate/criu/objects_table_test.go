@@ -171,6 +171,7 @@ var objects = []object{
 	{name: "growsdown", kind: "anonymous"},
 	{name: "brk", kind: "anonymous"},
 	{name: "copy-on-write", kind: "anonymous"},
+	{name: "overcommitted", kind: "overcommitted", words: "vm.overcommit_memory"},
 	{name: "mseal", kind: "sealed", words: "has sealed memory"},
 	{name: "threads", kind: "thread"},
 	{name: "thread-attributes", kind: "thread"},

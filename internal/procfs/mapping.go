@@ -112,6 +112,25 @@ func DeletedFilesMapped(pid int) map[string]int64 {
 	return sizes
 }
 
+// PrivateMappingLargerThan returns the size in bytes of a private mapping of the process that
+// is larger than limit and not MAP_NORESERVE, 0 if there is none.
+func PrivateMappingLargerThan(pid int, limit int64) (size int64) {
+	isLarge := func(m mapping) bool {
+		return strings.HasSuffix(m.access, "p") && int64(m.end-m.start) > limit //nolint:gosec // no process has half of all addresses
+	}
+	mappings, _ := readMappings(pid, "maps")
+	if !slices.ContainsFunc(mappings, isLarge) {
+		return 0
+	}
+	mappings, _ = readMappings(pid, "smaps") // takes much longer
+	for _, m := range mappings {
+		if isLarge(m) && !slices.Contains(m.flags, "nr") {
+			return int64(m.end - m.start) //nolint:gosec // as above
+		}
+	}
+	return 0
+}
+
 // SharedFileMappedAt returns the path of the file that the process has mapped as shared
 // at that address, "" if none is mapped there or the file is deleted.
 func SharedFileMappedAt(pid int, address uint64) string {

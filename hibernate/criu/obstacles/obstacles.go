@@ -36,6 +36,7 @@ func (f *Finder) ObstaclesAnyTime(treePIDs []int) error {
 	var found findings
 	findProcessObstacles(treePIDs, &found)
 	findSharedMemoryOrDirectory(treePIDs, &found)
+	findOvercommitted(treePIDs, &found)
 	f.landlocked.findKnownInTree(treePIDs, &found)
 	mounts := procfs.MountIDs(treePIDs[0])
 	for _, pid := range treePIDs {

@@ -87,6 +87,13 @@ static void rewritten_check(void) {
 	for (int n = 0; n < 1000 && *word == was; n++) usleep(2000);
 	CHECK(*word != was);
 }
+/* What Go does on a small machine: to reserve more addresses than there is memory. */
+static void overcommitted_set(void) {
+	size_t size = 2ul * sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+	CHECK(mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) != MAP_FAILED);
+	CHECK(mmap(NULL, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0) != MAP_FAILED);
+}
+static void overcommitted_check(void) {}
 static void sysv_set(void) {
 	CHECK((id = shmget(IPC_PRIVATE, 4096, 0600)) >= 0);
 	word = shmat(id, NULL, 0);
@@ -284,6 +291,7 @@ const struct object memory[] = {
 	{"mergeable", merge_set, advise_check}, {"transparent-huge", thp_set, advise_check}, {"mlock", mlock_set, advise_check},
 	{"mlockall-future", future_set, future_check}, {"prot-none", guard_set, guard_check}, {"guard-pages", guardpages_set, guardpages_check},
 	 {"many-mappings", many_set, many_check},
+	{"overcommitted", overcommitted_set, overcommitted_check},
 	{"mseal", seal_set, seal_check}, {"generated-code", exec_set, exec_check}, {"growsdown", down_set, advise_check},
 	{"brk", brk_set, brk_check}, {"copy-on-write", fork_set, fork_check}, {0},
 };
