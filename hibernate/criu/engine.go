@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu/images"
@@ -22,6 +23,8 @@ type Engine struct {
 	version string
 	findErr error // why CRIU can't be run, nil if it can
 	timing  pager.Timing
+	// programFiles is what CRIU runs from, nil before CRIU has restored a tree.
+	programFiles atomic.Pointer[[]string]
 	// The engine makes its own directories in the finder's HelperDir, too.
 	*obstacles.Finder
 

@@ -1,30 +1,22 @@
 package criu
 
-import (
-	"bytes"
-	"context"
-	"os"
-	"os/exec"
-	"strings"
-)
+import "dormouse/internal/procfs"
 
-// ProgramFiles returns the paths of the files that CRIU runs from: its executable and the
-// libraries that it names to the dynamic linker, see LD_TRACE_LOADED_OBJECTS in ld.so(8).
-func (e *Engine) ProgramFiles(ctx context.Context) []string {
-	if e.path == "" {
-		return nil
+// ProgramFiles returns the paths of the files that CRIU runs from, such as its executable and
+// its libraries, nil before Check has tried CRIU.
+func (e *Engine) ProgramFiles() []string {
+	if files := e.programFiles.Load(); files != nil {
+		return *files
 	}
-	ctx, cancel := context.WithTimeout(ctx, versionLimit)
-	defer cancel()
-	list := exec.CommandContext(ctx, e.path)
-	list.Env = append(os.Environ(), "LD_TRACE_LOADED_OBJECTS=1")
-	text, _ := list.Output() // a static CRIU has no libraries
-	files := []string{e.path}
-	for line := range bytes.Lines(text) {
-		if _, place, found := strings.Cut(string(line), "=> "); found {
-			path, _, _ := strings.Cut(place, " (")
-			files = append(files, strings.TrimSpace(path))
-		}
+	return nil
+}
+
+// noteProgramFiles notes the files that the process runs from, a CRIU, unless they are known.
+func (e *Engine) noteProgramFiles(pid int) {
+	if e.programFiles.Load() != nil {
+		return
 	}
-	return files
+	if files, err := procfs.ExecutedFiles([]int{pid}); err == nil {
+		e.programFiles.Store(&files)
+	}
 }

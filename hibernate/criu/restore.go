@@ -46,7 +46,10 @@ func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, m
 	for i := range r.Files {
 		opts.InheritFd = append(opts.InheritFd, &rpc.InheritFd{Key: &r.Files[i].Key, Fd: new(int32(passedFD + i))})
 	}
-	o := criuRequest{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: made.recordNotification}
+	o := criuRequest{kind: rpc.CriuReqType_RESTORE, images: r.Dir, opts: opts, notify: func(n *rpc.CriuNotify) {
+		made.recordNotification(n)
+		e.noteProgramFiles(s.criu.cmd.Process.Pid)
+	}}
 	if lazyPager != nil {
 		opts.LazyPages, o.serve = new(true), lazyPager.RunRestoreAndServe
 	}

@@ -16,7 +16,7 @@ type Provision struct {
 	// Bytes is how much memory is held, 0 for none.
 	Bytes int64
 	// Files returns the paths of the files that are to stay in memory besides the own
-	// program. It is called once, by the first Refill.
+	// program. Refill calls it until it returns some; nil means none.
 	Files func() []string
 
 	mu     sync.Mutex
@@ -43,57 +43,60 @@ func (p *Provision) release() {
 	}
 }
 
-// Refill takes the memory again. The first Refill keeps the files in memory, too. It takes
-// nothing, and returns an error, if less than twice as much memory is available.
+// Refill takes the memory again, and keeps the files in memory if they are not kept yet. It
+// takes nothing, and returns an error, if less than twice as much memory is available.
 func (p *Provision) Refill() error {
 	if p == nil {
 		return nil
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed || p.held != nil || p.Bytes == 0 && p.files != nil {
+	if p.closed {
 		return nil
 	}
-	available, err := AvailableBytes()
-	if err == nil && available < 2*p.Bytes {
-		err = fmt.Errorf("%d MiB are available, %d MiB are to be kept", available>>20, p.Bytes>>20)
-	}
-	if err == nil {
-		err = p.hold()
-	}
-	if err == nil && p.files == nil {
-		err = p.keepFiles()
-	}
-	if err != nil {
+	if err := errors.Join(p.hold(), p.keepFiles()); err != nil {
 		return fmt.Errorf("cannot keep memory ready: %w", err)
 	}
 	return nil
 }
 
-// hold takes the memory and touches it. Without the right to lock it, the memory may go to
-// the swap, and then only spares swap.
-func (p *Provision) hold() (err error) {
-	if p.Bytes == 0 {
+// hold takes the memory, unless it is held, and touches it. Without the right to lock it, the
+// memory may go to the swap, and then only spares swap.
+func (p *Provision) hold() error {
+	if p.held != nil || p.Bytes == 0 {
 		return nil
 	}
-	p.held, err = unix.Mmap(-1, 0, int(p.Bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	available, err := AvailableBytes()
 	if err != nil {
 		return err
 	}
-	if unix.Mlock(p.held) != nil {
-		for i := 0; i < len(p.held); i += os.Getpagesize() {
-			p.held[i] = 1
+	if available < 2*p.Bytes {
+		return fmt.Errorf("%d MiB are available, %d MiB are to be kept", available>>20, p.Bytes>>20)
+	}
+	held, err := unix.Mmap(-1, 0, int(p.Bytes), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return err
+	}
+	if unix.Mlock(held) != nil {
+		for i := 0; i < len(held); i += os.Getpagesize() {
+			held[i] = 1
 		}
 	}
+	p.held = held
 	return nil
 }
 
-// keepFiles keeps the own program and the files in memory.
-func (p *Provision) keepFiles() (err error) {
-	var paths []string
-	if p.Files != nil {
-		paths = p.Files()
+// keepFiles keeps the files and the own program in memory, once. What can't be kept is
+// said once, too.
+func (p *Provision) keepFiles() error {
+	if p.files != nil || p.Files == nil {
+		return nil
 	}
+	paths := p.Files()
+	if len(paths) == 0 {
+		return nil
+	}
+	var err error
 	p.files, err = LockFiles(paths...)
 	return errors.Join(err, LockOwnProgram())
 }

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"context"
 	"runtime"
 
 	"dormouse/configs"
@@ -19,7 +18,7 @@ func (h *Host) autoSleep(c configs.Hibernate) supervisor.AutoSleep {
 	if c.Pressure == configs.PressureOn && !h.options.private {
 		h.provision = &memory.Provision{
 			Bytes: int64(c.MemoryReserve),
-			Files: func() []string { return h.Engine.ProgramFiles(context.Background()) },
+			Files: h.Engine.ProgramFiles,
 		}
 		a.Provision = h.provision
 	}
