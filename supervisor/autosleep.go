@@ -176,10 +176,10 @@ func (a *autoSleep) candidateWithoutMemory(sh *shell.Shell) policy.Candidate {
 }
 
 // carryOutSideBySide carries out the steps and returns when all have ended. For those
-// that are taken for want of memory it gives the reserve free before.
+// that are taken for want of memory it gives the provision free before.
 func (a *autoSleep) carryOutSideBySide(steps []*policy.Decision) {
-	short := steps[0].ShortOfMemory
-	if short && !steps[0].DryRun {
+	short, onlyLogs, begun := steps[0].ShortOfMemory, steps[0].DryRun, time.Now()
+	if short && !onlyLogs {
 		a.memory.Provision.Release()
 	}
 	var running sync.WaitGroup
@@ -187,9 +187,13 @@ func (a *autoSleep) carryOutSideBySide(steps []*policy.Decision) {
 		running.Go(func() { a.carryOutAndRecord(d) })
 	}
 	running.Wait()
+	now := time.Now()
 	putsToSleep := func(d *policy.Decision) bool { return d.Tier != policy.Suspend }
-	if short && (steps[0].DryRun || slices.ContainsFunc(steps, putsToSleep)) {
-		a.memory.noteSteps(time.Now(), steps[0].DryRun)
+	switch {
+	case short && onlyLogs:
+		a.memory.noteLoggedSteps(now)
+	case short && slices.ContainsFunc(steps, putsToSleep):
+		a.memory.noteSteps(now, now.Sub(begun))
 	}
 }
 

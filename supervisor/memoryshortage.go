@@ -131,16 +131,20 @@ func (w *memoryWatch) beginLook(p *pressure, now time.Time) {
 	p.since, p.stalled, p.lookAt = now, stalled, now.Add(w.lookInterval())
 }
 
-// noteSteps notes that steps were taken for want of memory, or only logged: pressure is looked
-// at again when their effect shows.
-func (w *memoryWatch) noteSteps(now time.Time, onlyLogged bool) {
+// noteLoggedSteps notes that steps were only logged: no shortage is found for two windows.
+func (w *memoryWatch) noteLoggedSteps(now time.Time) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.quietUntil = now.Add(2 * w.window())
+}
+
+// noteSteps notes that plugins were put to sleep for want of memory, which took so long:
+// pressure is looked at again when the effect shows.
+func (w *memoryWatch) noteSteps(now time.Time, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.trend.restart()
-	if onlyLogged {
-		w.quietUntil = now.Add(2 * w.window())
-		return
-	}
+	w.trend.noteSleepTook(took)
 	if w.pressure.present {
 		w.pressure.relieved = true
 		w.pressure.rounds++
