@@ -143,8 +143,7 @@ func (w *memoryWatch) noteLoggedSteps(now time.Time) {
 func (w *memoryWatch) noteSteps(now time.Time, took time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.trend.restart()
-	w.trend.noteSleepTook(took)
+	w.trend.restart(took)
 	if w.pressure.present {
 		w.pressure.relieved = true
 		w.pressure.rounds++

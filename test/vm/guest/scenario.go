@@ -73,7 +73,7 @@ func callsign(i int) string { return fmt.Sprintf("P%d", i) }
 func writeConfig() error {
 	text := "[hibernate]\ncriu = \"/criu\"\npressure = \"on\"\npressure-some = \"20ms\"\npressure-window = \"500ms\"\n"
 	for i := range plugins {
-		text += fmt.Sprintf("[[plugin]]\ncallsign = %q\nexecutable = \"/counter\"\nstart-mode = \"activated\"\nresumed = false\non-call = \"wake\"\nmin-awake = \"100ms\"\n", callsign(i))
+		text += fmt.Sprintf("[[plugin]]\ncallsign = %q\nexecutable = \"/counter\"\nstart-mode = \"activated\"\nresumed = false\non-call = \"wake\"\nmin-awake = \"100ms\"\ncall-timeout = \"2m\"\n", callsign(i))
 	}
 	if err := os.MkdirAll("/etc", 0o755); err != nil {
 		return err
