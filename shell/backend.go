@@ -77,6 +77,10 @@ type Process interface {
 	// before and its image is untouched, unless the error wraps ErrExited or
 	// hibernate.ErrUsedUp: then only what Stop clears away is left.
 	Wake(ctx context.Context) (Information, error)
+	// OutdatedSleep returns what differs between the configuration with which the plugin, which
+	// an earlier host has put to sleep, was started and the present one, nil for nothing.
+	// The shell may call it at any time.
+	OutdatedSleep() error
 	// PutImageAside takes the image, whose wake failed for a cause of that class, out of
 	// use: a Lasting one can be put back, an Untrusted one never. It returns where the
 	// image lies, nothing if there is none. The plugin then sleeps no more.

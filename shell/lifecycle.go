@@ -91,6 +91,7 @@ const (
 	Resume          Event = "resume"
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
+	Retire          Event = "retire"       // end a plugin that sleeps with an outdated configuration
 	MoveToDisk      Event = "move to disk" // from sleep in place to an image
 	Evict           Event = "evict"        // give up the image to make room
 	GiveUp          Event = "give up"      // give up what the plugin sleeps in, since an operator asked for that
@@ -115,7 +116,7 @@ type Row struct {
 	// Then is the state after work that succeeded, Else the state after work that failed.
 	Then, Else State
 	// ElseFor has the states after work that failed for a cause of another class than
-	// Passing; Else stands for the classes that are not in it. Only Wake has such ends.
+	// Passing; Else stands for the classes that are not in it. Only Wake and Retire have such ends.
 	ElseFor map[hibernate.FailureClass]State
 	// NeedsControl is the state of the plugin's state control that the event requires;
 	// empty for any.
@@ -139,6 +140,10 @@ var Lifecycle = []Row{
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, NeedsControl: statecontrol.Suspended},
 	{Event: Wake, From: Hibernated, During: Waking, Then: Activated, Else: Hibernated, ElseFor: map[hibernate.FailureClass]State{
 		hibernate.Lasting:   Deactivated, // unless on-failed-wake keeps the image: then as Passing
+		hibernate.Untrusted: Deactivated,
+	}},
+	{Event: Retire, From: Hibernated, During: Deactivation, Then: Deactivated, Else: Hibernated, ElseFor: map[hibernate.FailureClass]State{
+		hibernate.Lasting:   Deactivated, // as for Wake
 		hibernate.Untrusted: Deactivated,
 	}},
 	{Event: MoveToDisk, From: Hibernated, Then: Hibernated, Else: Hibernated},

@@ -273,6 +273,9 @@ func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 		return nil
 	case Hibernated:
 		err := s.wakeToRun(ctx, why)
+		if err == nil && s.State() == Deactivated {
+			break // its sleep was outdated: it is started with the present configuration
+		}
 		if err == nil {
 			s.saveActivationReason(why)
 			s.resumeIfIdleSuspended(ctx, why)
@@ -354,6 +357,9 @@ func (s *Shell) activationTimeLimit() time.Duration {
 	limit := 3*time.Duration(s.Config().StartTimeout) + s.hibernateTimeLimit + time.Duration(s.Config().CallTimeout)
 	if s.Config().WarmStart { // a failed warm start, and the making of a golden image
 		limit += 3*time.Duration(s.Config().StartTimeout) + s.hibernateTimeLimit
+	}
+	if s.OutdatedSleep() != nil { // its plugin ends first
+		limit += s.deactivationTimeLimit()
 	}
 	return limit
 }

@@ -9,7 +9,8 @@ import (
 	"dormouse/hibernate"
 )
 
-// wakeToRun wakes a hibernated plugin that is to run. After an *AsleepError the plugin sleeps
+// wakeToRun wakes a hibernated plugin that is to run. A plugin whose sleep is outdated has
+// ended when wakeToRun returns, and is to be started. After an *AsleepError the plugin sleeps
 // on, and the host tries again by itself; after any other error the instance is deactivated.
 // The caller has the turn.
 func (s *Shell) wakeToRun(ctx context.Context, why Reason) error {
@@ -21,7 +22,8 @@ func (s *Shell) wakeToRun(ctx context.Context, why Reason) error {
 	return err
 }
 
-// wakeToEnd wakes a hibernated plugin so that it can end in order. The error is an
+// wakeToEnd wakes a hibernated plugin so that it can end in order; a plugin whose sleep is
+// outdated has ended already when wakeToEnd returns. The error is an
 // *AsleepError: the plugin sleeps on. If the image had to be given up, which is logged, there
 // is nothing left to end and wakeToEnd returns nil. The caller has the turn.
 func (s *Shell) wakeToEnd(ctx context.Context, why Reason) error {
@@ -36,11 +38,14 @@ func (s *Shell) wakeToEnd(ctx context.Context, why Reason) error {
 	return nil
 }
 
-// wakeUnlessJustFailed takes the step of a wake. If the last wake failed a moment ago it
-// returns the error of that one instead.
+// wakeUnlessJustFailed takes the step of a wake, or Retire if the sleep is outdated. If the last
+// wake failed a moment ago it returns the error of that one instead.
 func (s *Shell) wakeUnlessJustFailed(ctx context.Context, why Reason) error {
 	if err := s.recentWakeFailure(); err != nil {
 		return err
+	}
+	if outdated := s.OutdatedSleep(); outdated != nil {
+		return s.retireHoldingTurn(ctx, why, outdated)
 	}
 	return s.takeStep(ctx, Wake, why, s.wakeOrGiveUpImage)
 }

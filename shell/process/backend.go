@@ -90,14 +90,16 @@ type Backend struct {
 
 	// Only operations use these, and a shell runs one operation at a time.
 	startConfig configs.Plugin // with which the present plugin was started; the next one starts with config()
+	startedWith string         // the checksumOfStartConfig of the present plugin, also if an earlier host started it
 	inherited   *journal       // of an earlier host, until its tree is adopted or killed
 	reason      shell.Reason   // why the plugin is active
 
-	mu         sync.Mutex
-	life       life
-	info       *shellpb.InformationResponse
-	hostSocket *hostSocket // nil while the plugin can't call the host
-	golden     goldenState
+	mu             sync.Mutex
+	life           life
+	inheritedImage *hibernate.Image // that an earlier host left; nil if there was none
+	info           *shellpb.InformationResponse
+	hostSocket     *hostSocket // nil while the plugin can't call the host
+	golden         goldenState
 }
 
 var _ shell.Process = (*Backend)(nil)
@@ -138,6 +140,7 @@ func newBackend(dirName string, h Host, config func() configs.Plugin, sink shell
 		callsign:    now.Callsign,
 		config:      config,
 		startConfig: now,
+		startedWith: checksumOfStartConfig(now),
 		dirName:     dirName,
 		log:         log,
 		limiter:     output.NewLimiter(func() int64 { return int64(config().LogRate) }, log),
@@ -149,13 +152,19 @@ func newBackend(dirName string, h Host, config func() configs.Plugin, sink shell
 	}
 }
 
+// takeStartConfig makes the present configuration that of the plugin which is about to start.
+func (b *Backend) takeStartConfig() {
+	b.startConfig = b.config()
+	b.startedWith = checksumOfStartConfig(b.startConfig)
+}
+
 // Conn returns the connection to the plugin, see shell.Process.
 func (b *Backend) Conn() grpc.ClientConnInterface { return b.router }
 
 // Launch starts the program, connects to the plugin, and asks for its description, which it
 // also caches, see shell.Backend.
 func (b *Backend) Launch(ctx context.Context) (shell.Information, error) {
-	b.startConfig = b.config()
+	b.takeStartConfig()
 	program, err := b.host.findTrustedExecutable(b.startConfig.Executable)
 	if err != nil {
 		return shell.Information{}, fmt.Errorf("%w: %w", shell.ErrInstantiation, err)

@@ -27,7 +27,7 @@ type goldenState struct {
 
 // StartWarm restores the golden image, see shell.Process.
 func (b *Backend) StartWarm(ctx context.Context) (shell.Information, error) {
-	b.startConfig = b.config()
+	b.takeStartConfig()
 	image, n, err := b.readGoldenOrRemoveUnfit()
 	if errors.Is(err, hibernate.ErrNoImage) {
 		_, err = b.GoldenImage() // its error says why there is no image
@@ -156,7 +156,7 @@ func describeGolden(i *hibernate.Image) *shell.GoldenImage {
 // that was made with another one, see shell.Process. The memory in it may hold secrets
 // of the plugin, so it must not stay on disk until the next start.
 func (b *Backend) RemoveStaleGolden() {
-	b.startConfig = b.config()
+	b.takeStartConfig()
 	if !b.startConfig.WarmStart {
 		if err := b.imageDir.DiscardGolden(); err != nil {
 			b.log.Error().Err(err).Msg("could not remove the golden image")

@@ -103,7 +103,7 @@ func (b *Backend) writeJournalUnlessProbe(j journal) error {
 	if b.runsProbe() {
 		return nil // a probe ends with its host, and the next host clears its cgroup
 	}
-	j.Boot, j.Configuration = procfs.BootID(), checksumOfStartConfig(b.startConfig)
+	j.Boot, j.Configuration = procfs.BootID(), b.startedWith
 	text, err := json.Marshal(j)
 	if err != nil {
 		return err
@@ -195,7 +195,7 @@ func (b *Backend) loadImageAndClearLeftovers() error {
 	image, ierr := b.imageDir.Image()
 	switch {
 	case ierr == nil:
-		b.life = life{state: lifeStored, image: image}
+		b.life, b.inheritedImage = life{state: lifeStored, image: image}, image
 		if n, nerr := decodeImageNote(image); nerr == nil { // Wake reports a note that can't be read
 			b.info, _ = parseInformation(n.Information)
 		}

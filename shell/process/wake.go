@@ -27,6 +27,11 @@ type imageNote struct {
 	ProgramNSPid int               `json:"program"`     // PID of the program in the tree's namespace
 	Information  []byte            `json:"information"` // a shellpb.InformationResponse
 	Bound        bool              `json:"bound"`       // the kernel kills the tree with the host, also after a wake
+	// Configuration is the checksum of what the plugin was started with, "" in the images of
+	// hosts that did not note it.
+	Configuration string `json:"configuration,omitempty"`
+	// Limits are those that the plugin was started with, which it has until it ends.
+	Limits configs.Limits `json:"limits,omitzero"`
 	// WarmKey identifies the files and settings that a golden image depends on; nil in
 	// other images.
 	WarmKey *warmKey `json:"origin,omitempty"`
@@ -79,6 +84,7 @@ func (b *Backend) restoreAndDiscardImage(ctx context.Context, l life) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", hibernate.ErrRefused, err)
 	}
+	b.takeStartOfImage(n)
 	b.setLife(life{state: lifeWaking, image: l.image})
 	t, err := b.restoreTree(ctx, l.image, n, phaseWaking)
 	if err != nil {
@@ -96,6 +102,35 @@ func (b *Backend) restoreAndDiscardImage(ctx context.Context, l life) error {
 		return fmt.Errorf("%w: %w", hibernate.ErrUsedUp, err)
 	}
 	return nil
+}
+
+// takeStartOfImage makes what the plugin in the image was started with that of the present
+// plugin: the next host compares it, and a plugin whose sleep is outdated ends under the limits
+// that it had.
+func (b *Backend) takeStartOfImage(note imageNote) {
+	if note.Configuration != "" {
+		b.startedWith, b.startConfig.Limits = note.Configuration, note.Limits
+	}
+}
+
+// errOutdated is why a plugin that an earlier host has put to sleep does not go on.
+var errOutdated = errors.New("its configuration has changed since it went to sleep: what it is started with, its limits, or its own table")
+
+// OutdatedSleep compares the image that an earlier host left with the present configuration,
+// see shell.Process. What changes during this host's life is the matter of a reload.
+func (b *Backend) OutdatedSleep() error {
+	b.mu.Lock()
+	image := b.life.image
+	isInherited := image != nil && image == b.inheritedImage
+	b.mu.Unlock()
+	if !isInherited {
+		return nil
+	}
+	note, err := decodeImageNote(image)
+	if err != nil || note.Configuration == "" || note.Configuration == checksumOfStartConfig(b.config()) {
+		return nil // a wake reports a note that can't be read
+	}
+	return errOutdated
 }
 
 // checkCanWake returns why no wake can succeed now, without touching anything: the image's

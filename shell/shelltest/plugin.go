@@ -60,6 +60,8 @@ type Plugin struct {
 	InPlace bool
 	// Asleep is how the plugin sleeps, nil while it does not.
 	Asleep *shell.Sleep
+	// Outdated is what OutdatedSleep returns while the plugin sleeps.
+	Outdated error
 	// LeftRunning means that an earlier host left the plugin running.
 	LeftRunning bool
 	// KeepsGolden makes the plugin start from golden images.
@@ -477,6 +479,16 @@ func (p *Plugin) Wake(ctx context.Context) (shell.Information, error) {
 	}
 	p.Asleep = nil
 	return p.information(), nil
+}
+
+// OutdatedSleep returns Outdated while the plugin sleeps.
+func (p *Plugin) OutdatedSleep() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.Asleep == nil {
+		return nil
+	}
+	return p.Outdated
 }
 
 // PutImageAside removes the image. A Lasting one can be restored.
