@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"dormouse/configs"
 	"dormouse/shell"
@@ -83,7 +85,8 @@ func TestOutdatedSleepThatCannotWake(t *testing.T) {
 			r.Errorf("got %+v, lost %v", st, r.losses)
 		}
 		r.fake.Fail(shelltest.Wake, nil)
-		r.must(r.ReplaceOutdated(r.Context(), shell.Automatic))
+		time.Sleep(2 * time.Second) //nolint:forbidigo // the clock is the bubble's
+		synctest.Wait()
 		if r.State() != shell.Activated || r.OutdatedSleep() != nil {
 			r.Errorf("it is %s", r.State())
 		}

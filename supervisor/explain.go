@@ -61,6 +61,9 @@ func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
 	if unstartable := sh.Unstartable(); unstartable != nil {
 		e.Why += ", and can't be activated: " + unstartable.Error()
 	}
+	if outdated := sh.OutdatedSleep(); outdated != nil {
+		e.Why += ". It will wake only to end, and then start anew: " + outdated.Error()
+	}
 	if source, _ := s.CloneSource(sh.Callsign()); source.Gone {
 		e.Why += ". Its configuration is the last one of " + source.Of + ", which is gone"
 		if why := s.WhyMissing(source.Of); why != nil {

@@ -213,6 +213,7 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 	r.s.updateUncontrolledSubsystems() // the new instances may control some
 	for _, rank := range sortAndGroupByPosition(made, startPosition) {
 		doInParallelAndWait(rank, func(sh *shell.Shell) {
+			r.s.replaceIfOutdated(ctx, sh)
 			switch state := sh.State(); {
 			case state == shell.Hibernated:
 				r.addResultLine(sh.Callsign(), "added, hibernated as before")

@@ -27,7 +27,7 @@ func (s *Supervisor) Adopt(ctx context.Context) {
 // the instances that are to start with the host, in their order. A plugin that fails to
 // start is logged and left deactivated. A plugin with a missing requirement waits for that,
 // and delays no other plugin. An instance that was hibernated when the last host ended
-// stays hibernated, and one that a client has activated or deactivated meanwhile is left
+// stays hibernated, unless its configuration is another one now, and one that a client has activated or deactivated meanwhile is left
 // alone. Once ctx has ended, Start begins no further activation.
 func (s *Supervisor) Start(ctx context.Context) {
 	s.expectStarts()
@@ -49,7 +49,10 @@ func (s *Supervisor) Start(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		doInParallelAndWait(rank, func(sh *shell.Shell) { s.startIfExpected(ctx, sh) })
+		doInParallelAndWait(rank, func(sh *shell.Shell) {
+			s.replaceIfOutdated(ctx, sh)
+			s.startIfExpected(ctx, sh)
+		})
 	}
 	s.startThoseWithStartedRequirements(ctx)
 }

@@ -177,6 +177,9 @@ func describeActivation(before, after instanceRecord) string {
 	if before.State != "hibernated" {
 		return runs
 	}
+	if wasRetired(after) {
+		return runs + "; it was woken to end, and started anew, since its configuration has changed"
+	}
 	if failure := lastWakeError(after); failure != "" {
 		return fmt.Sprintf("%s; it was started afresh: %s", runs, errorCell(failure))
 	}
@@ -198,6 +201,16 @@ func lastWakeError(after instanceRecord) string {
 		}
 	}
 	return ""
+}
+
+// wasRetired reports whether the last sleep in the history ended because it was outdated.
+func wasRetired(after instanceRecord) bool {
+	for _, h := range slices.Backward(after.History) {
+		if h.From == shell.Hibernated || h.To == shell.Hibernated {
+			return h.Event == shell.Retire && h.To != shell.Hibernated
+		}
+	}
+	return false
 }
 
 // describeHibernation returns the new state, where the image is and its size, and how much
