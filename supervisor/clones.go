@@ -127,6 +127,16 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 // does nothing. If the plugin can't be ended, the clone stays. The error may wrap ErrUnknown,
 // or shell.ErrUnavailable once the host stops.
 func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
+	return s.destroyBy(ctx, callsign, (*shell.Shell).Destroy)
+}
+
+// DestroyCold is Destroy that gives up what a hibernated clone sleeps in, and does not wake it.
+func (s *Supervisor) DestroyCold(ctx context.Context, callsign string) error {
+	return s.destroyBy(ctx, callsign, (*shell.Shell).DestroyCold)
+}
+
+// destroyBy is Destroy, with the operation that ends the shell.
+func (s *Supervisor) destroyBy(ctx context.Context, callsign string, end func(*shell.Shell, context.Context, shell.Reason) error) error {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return fmt.Errorf("cannot destroy: %w", err)
@@ -139,7 +149,7 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	if _, cloned := s.definitions.clones[callsign]; !cloned {
 		return nil
 	}
-	if err := s.endAndTakeOffRoster(ctx, sh); err != nil {
+	if err := s.endAndTakeOffRoster(ctx, sh, end); err != nil {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
@@ -156,11 +166,11 @@ func (s *Supervisor) Destroy(ctx context.Context, callsign string) error {
 	return nil
 }
 
-// endAndTakeOffRoster ends an instance, cancels its planned restart and takes it off the
+// endAndTakeOffRoster ends an instance by the operation end, cancels its planned restart and takes it off the
 // roster. If the plugin could not be ended, the instance stays there and the error says
 // why; an end out of order is only logged.
-func (s *Supervisor) endAndTakeOffRoster(ctx context.Context, sh *shell.Shell) error {
-	err := sh.Destroy(ctx, shell.Requested)
+func (s *Supervisor) endAndTakeOffRoster(ctx context.Context, sh *shell.Shell, end func(*shell.Shell, context.Context, shell.Reason) error) error {
+	err := end(sh, ctx, shell.Requested)
 	if sh.State() != shell.Destroyed {
 		return err
 	}

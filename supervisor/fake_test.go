@@ -40,13 +40,14 @@ func (j *journal) read() []string {
 // plugin is a plugin in memory that writes a journal.
 type plugin struct {
 	shelltest.Plugin
-	callsign string
-	journal  *journal
-	detailed bool               // it also writes when it is suspended, resumed and hibernated
-	about    *shell.Information // what ProbeProgram returns; nil when it can't be probed
-	fails    error              // what Launch, ProbeProgram and Adopt return
-	unwoken  error              // what Wake returns
-	held     chan struct{}      // Launch, ProbeProgram and Deinitialize wait until it is closed; nil for at once
+	callsign  string
+	journal   *journal
+	detailed  bool               // it also writes when it is suspended, resumed and hibernated
+	about     *shell.Information // what ProbeProgram returns; nil when it can't be probed
+	fails     error              // what Launch, ProbeProgram and Adopt return
+	unwoken   error              // what Wake returns
+	unwokenIf func() error       // returns what Wake returns, if set
+	held      chan struct{}      // Launch, ProbeProgram and Deinitialize wait until it is closed; nil for at once
 
 	mu    sync.Mutex
 	given configs.Plugin // what it was launched with
@@ -83,6 +84,9 @@ func (p *plugin) step(ctx context.Context, step, detail string) error {
 		return p.wait(ctx)
 	case shelltest.Wake:
 		p.journal.add("wake " + p.callsign)
+		if p.unwokenIf != nil {
+			return p.unwokenIf()
+		}
 		return p.unwoken
 	case shelltest.Hibernate, string(statecontrol.Suspend), string(statecontrol.Resume):
 		if p.detailed {

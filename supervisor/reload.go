@@ -24,12 +24,22 @@ import (
 // hibernated ones, unless all differing keys are adjustable; the others get their new
 // configuration. Clones change with their sources; they and overrides stay. What an earlier
 // host left of new instances is taken over, and no file is left out any more.
+//
+// A plugin that would have to end, but sleeps and can't be woken now, sleeps on with its old
+// configuration; Supervisor tries again by itself until the next Reload.
 func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (changeLines []string, err error) {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload: %w", err)
 	}
 	defer done()
+	s.reloads++
+	return s.reloadAndRetryLater(ctx, plugins, 0)
+}
+
+// reloadAndRetryLater is Reload for a caller that has begun a change of the roster. retries
+// is how often this reload was repeated.
+func (s *Supervisor) reloadAndRetryLater(ctx context.Context, plugins []configs.Plugin, retries int) (changeLines []string, err error) {
 	r := reload{s: s, before: s.definitions.files, after: indexByCallsign(plugins)}
 	if err := r.checkPlugins(plugins); err != nil {
 		return nil, fmt.Errorf("cannot reload: %w", err)
@@ -42,6 +52,9 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (chan
 	r.addAndStartNewInstances(ctx)
 	s.recheckAllInBackground() // requirements may differ
 	s.autoSleep.decideSoon()
+	if r.sleepsOn {
+		s.repeatReloadInBackground(plugins, retries)
+	}
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
 	})
@@ -53,8 +66,9 @@ type reload struct {
 	s             *Supervisor
 	before, after map[string]configs.Plugin // by callsign
 
-	mu    sync.Mutex
-	lines []string
+	mu       sync.Mutex
+	lines    []string
+	sleepsOn bool // an instance sleeps on, since it can't be woken now
 }
 
 // addResultLine adds a line to the result of Reload.
@@ -62,6 +76,18 @@ func (r *reload) addResultLine(callsign, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lines = append(r.lines, callsign+": "+fmt.Sprintf(format, args...))
+}
+
+// failureText returns the text of an error of an operation. If the instance sleeps on, it
+// records that and adds that the host tries again.
+func (r *reload) failureText(err error) string {
+	if _, asleep := errors.AsType[*shell.AsleepError](err); !asleep {
+		return err.Error()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sleepsOn = true
+	return err.Error() + "; it sleeps on as it was, and the host tries again"
 }
 
 // retryEndAtNextReload records that the instance still exists with its old configuration, so
@@ -116,8 +142,8 @@ func (r *reload) endRemovedAndReplacedInstances(ctx context.Context) {
 	for _, rank := range slices.Backward(sortAndGroupByPosition(gone, positionsAfterRequired(gone))) {
 		doInParallelAndWait(rank, func(sh *shell.Shell) {
 			callsign := sh.Callsign()
-			if err := errors.Join(r.s.endAndTakeOffRoster(ctx, sh), r.s.restarts.cancelAndRemoveRecord(callsign)); err != nil {
-				r.addResultLine(callsign, "could not be removed: %v", err)
+			if err := errors.Join(r.s.endAndTakeOffRoster(ctx, sh, (*shell.Shell).Destroy), r.s.restarts.cancelAndRemoveRecord(callsign)); err != nil {
+				r.addResultLine(callsign, "could not be removed: %s", r.failureText(err))
 				r.retryEndAtNextReload(callsign)
 			} else if _, stays := r.after[callsign]; !stays {
 				r.addResultLine(callsign, "removed")
@@ -176,7 +202,7 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 		err = sh.Activate(ctx, shell.Requested)
 	}
 	if err != nil && !errors.Is(err, shell.ErrPending) {
-		r.addResultLine(callsign, "could not be %s although %s: %v", did, differenceText(keys), err)
+		r.addResultLine(callsign, "could not be %s although %s: %s", did, differenceText(keys), r.failureText(err))
 		return
 	}
 	r.addResultLine(callsign, "%s, %s", did, differenceText(keys))

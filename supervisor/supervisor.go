@@ -49,6 +49,7 @@ type Supervisor struct {
 	departures  departures
 	rechecks    rechecks
 	restarts    *restarts
+	reloads     int // how often Reload was called; a change of the roster guards it
 	losses      *losses
 	autoSleep   *autoSleep
 	postMortems postMortems

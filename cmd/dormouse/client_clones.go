@@ -22,10 +22,11 @@ func cloneVerb(flags *flag.FlagSet) action {
 // destroyVerb returns the action that ends clones and removes all their stored data. It
 // stops at the first error; an instance that is not a clone is one.
 func destroyVerb(flags *flag.FlagSet) action {
-	c := addHostFlag(flags)
+	c, cold := addHostFlag(flags), new(bool)
+	addColdFlag(flags, cold)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		for _, name := range args {
-			if _, err := c.call(ctx, "Controller.destroy", map[string]string{"callsign": name}); err != nil {
+			if _, err := c.call(ctx, "Controller.destroy", map[string]any{"callsign": name, "cold": *cold}); err != nil {
 				return fmt.Errorf("cannot destroy %s: %w", name, c.rewordWithAdvice(ctx, "destroy", name, err))
 			}
 			if _, err := c.getInstance(ctx, name); err == nil {

@@ -32,13 +32,16 @@ type operation struct {
 	// shown on a terminal.
 	showsProgress bool
 	takesTimeout  bool
+	// takesCold reports whether the operation has the flag --cold, and cold whether the flag
+	// is given: what a hibernated plugin sleeps in is given up.
+	takesCold, cold bool
 	// describeChange returns a text that says how the operation changed the instance.
 	describeChange func(before, after instanceRecord) string
 }
 
 var (
-	activating        = operation{name: "activate", showsProgress: true, describeChange: describeActivation}
-	deactivating      = operation{name: "deactivate", needlessIn: "deactivated", showsProgress: true, describeChange: describeNewState}
+	activating        = operation{name: "activate", takesCold: true, showsProgress: true, describeChange: describeActivation}
+	deactivating      = operation{name: "deactivate", takesCold: true, needlessIn: "deactivated", showsProgress: true, describeChange: describeNewState}
 	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeNewState}
 	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation, isWanted: isQuiet, allText: "every suspended or hibernated plugin"}
 	waking            = operation{name: "wake", method: "activate", showsProgress: true, describeChange: describeActivation, isWanted: isHibernated, allText: "every hibernated plugin", checkBefore: checkWakeable}
@@ -63,6 +66,9 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 		if o.takesTimeout {
 			flags.DurationVar(timeout, "timeout", 0, "give up after `DURATION`, such as 10s; the host's own limit if not given")
 		}
+		if o.takesCold {
+			addColdFlag(flags, &o.cold)
+		}
 		if o.isWanted != nil {
 			flags.BoolVar(all, "all", false, o.allText)
 			flags.IntVar(parallel, "parallel", defaultParallel, "with --all, work on `N` plugins at the same time")
@@ -81,6 +87,11 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 			return c.operateInTurnAndPrint(ctx, t, o, names, *timeout, format)
 		}
 	}
+}
+
+// addColdFlag declares the flag --cold.
+func addColdFlag(flags *flag.FlagSet, cold *bool) {
+	flags.BoolVar(cold, "cold", false, "do not wake a hibernated plugin: give up its state for ever")
 }
 
 // operateInTurnAndPrint carries out an operation on one named instance after the other and prints
@@ -137,6 +148,9 @@ func (c *client) operate(ctx context.Context, o operation, callsign string, limi
 	params := map[string]any{"callsign": callsign}
 	if limit > 0 {
 		params["timeout"] = max(1, limit.Milliseconds())
+	}
+	if o.cold {
+		params["cold"] = true
 	}
 	begun := time.Now()
 	method := cmp.Or(o.method, o.name)

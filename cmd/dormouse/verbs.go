@@ -47,12 +47,15 @@ func verbs() []verb {
 		},
 		{
 			name: "plugin activate", args: "NAME...", summary: "start a plugin, or wake a hibernated one",
+			doc: "A hibernated plugin that can't be woken now stays hibernated, and the host tries again by itself.\n" +
+				"With --cold it is started anew instead, and what it slept in is given up for ever.",
 			example: "dormouse plugin activate Counter",
 			prepare: operationVerb(activating),
 		},
 		{
 			name: "plugin deactivate", args: "NAME...", summary: "end a plugin",
-			doc:     "A hibernated plugin is woken first, so that it can store what it wants to keep.",
+			doc: "A hibernated plugin is woken first, so that it can store what it wants to keep. If that can't be\n" +
+				"now it stays hibernated; with --cold it is ended without that.",
 			example: "dormouse plugin deactivate Counter",
 			prepare: operationVerb(deactivating),
 		},

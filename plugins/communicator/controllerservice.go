@@ -33,13 +33,30 @@ func (s controllerService) operate(ctx context.Context, callsign string, o shell
 	return &controllerpb.DoneResponse{Lost: lost}, err
 }
 
-// Activate starts the plugin, or wakes it if it is hibernated.
+// Activate starts the plugin, or wakes it if it is hibernated and the request is not cold.
 func (s controllerService) Activate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	if r.GetCold() {
+		return s.operateCold(ctx, r, (*shell.Shell).ActivateCold)
+	}
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_ACTIVATE, nil)
 }
 
-// Deactivate ends the plugin.
+// operateCold runs an operation that gives up what a hibernated plugin sleeps in, on an
+// instance other than the Controller.
+func (s controllerService) operateCold(ctx context.Context, r *controllerpb.InstanceRequest, run func(*shell.Shell, context.Context, shell.Reason) error) (*controllerpb.DoneResponse, error) {
+	sh, err := refuseController(s.findInstance(r.GetCallsign()))
+	if err != nil {
+		return nil, err
+	}
+	return done, statusFromError(run(sh, ctx, shell.Requested))
+}
+
+// Deactivate ends the plugin. If it is hibernated and the request is not cold, it is woken
+// first.
 func (s controllerService) Deactivate(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	if r.GetCold() {
+		return s.operateCold(ctx, r, (*shell.Shell).DeactivateCold)
+	}
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_DEACTIVATE, nil)
 }
 
@@ -86,7 +103,11 @@ func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneReque
 // Destroy ends a clone and deletes all that is kept of it. It does nothing for other
 // instances.
 func (s controllerService) Destroy(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
-	return done, statusFromError(s.Supervisor.Destroy(ctx, r.GetCallsign()))
+	destroy := s.Supervisor.Destroy
+	if r.GetCold() {
+		destroy = s.Supervisor.DestroyCold
+	}
+	return done, statusFromError(destroy(ctx, r.GetCallsign()))
 }
 
 // Services returns the status of every instance, sorted by callsign.

@@ -83,8 +83,11 @@ func statusFromError(err error) error {
 	}
 	number := thunder.NumberOrPluginCode(err)
 	code := grpcCode(number)
+	_, sleepsOn := errors.AsType[*shell.AsleepError](err)
 	detail := &shellpb.Error{Code: int32(number), Data: thunder.DataOf(err).JSONOrNil()}
 	switch {
+	case sleepsOn: // the same call may succeed later
+		code = codes.Unavailable
 	case errors.Is(err, shell.ErrBusy):
 		code = codes.ResourceExhausted
 	case errors.Is(err, supervisor.ErrTooManyClones):

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"dormouse/hibernate"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/supervisor"
@@ -37,6 +38,7 @@ func TestRefusal(t *testing.T) {
 		{supervisor.ErrExists, codes.AlreadyExists, 29},
 		{shell.ErrNotSupported, codes.Unimplemented, 44},
 		{shell.ErrHibernated, codes.FailedPrecondition, 46},
+		{&shell.AsleepError{Cause: hibernate.ErrUnsupported}, codes.Unavailable, 46},
 		{fmt.Errorf("cannot wake: %w", status.Error(codes.DataLoss, "its own")), codes.Unknown, 1},
 	} {
 		err := statusFromError(test.err)

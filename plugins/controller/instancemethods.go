@@ -32,9 +32,9 @@ func instanceMethods() []method {
 		},
 		{
 			name: "destroy", access: access.Admin, missingParam: thunder.BadRequest, returns: "once it is deleted",
-			params: []parameter{{name: "callsign", doc: "the instance"}},
-			doc:    "Ends a clone and deletes all that is kept of it; for any other instance it does nothing.",
-			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
+			params: []parameter{{name: "callsign", doc: "the instance"}, coldParameter()},
+			doc:    "Ends a clone and deletes all that is kept of it; for any other instance it does nothing. A hibernated clone that can't be woken now stays.",
+			errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported, thunder.Hibernated},
 			serve:  serveDestroy,
 		},
 		{
@@ -82,8 +82,12 @@ func serveDestroy(ctx context.Context, r request) (any, error) {
 	if r.args["callsign"] == configs.ControllerCallsign {
 		return nil, thunder.NewError(thunder.PrivilegedRequest, nil)
 	}
-	err := r.front.supervisor.Destroy(ctx, r.args["callsign"])
-	return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
+	destroy := r.front.supervisor.Destroy
+	if r.args.isTrue(coldParam) {
+		destroy = r.front.supervisor.DestroyCold
+	}
+	err := destroy(ctx, r.args["callsign"])
+	return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported, thunder.Hibernated)
 }
 
 // serveGetOrSetConfiguration answers with the plugin's own configuration, or replaces it

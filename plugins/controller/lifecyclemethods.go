@@ -13,18 +13,18 @@ import (
 
 // lifecycleMethods returns the methods that change the state of an instance.
 func lifecycleMethods() []method {
-	const illegal, inProgress, pending = thunder.IllegalState, thunder.InProgress, thunder.PendingConditions
+	const illegal, inProgress, pending, hibernated = thunder.IllegalState, thunder.InProgress, thunder.PendingConditions, thunder.Hibernated
 	return []method{
-		tellingLosses(operationMethod("activate", "Starts the plugin, or wakes it when it is hibernated.",
-			(*shell.Shell).Activate, thunder.OpeningFailed, illegal, inProgress, pending)),
-		operationMethod("deactivate", "Ends the plugin; a hibernated plugin is woken first, so that it can store its data.",
-			(*shell.Shell).Deactivate, thunder.ClosingFailed, illegal, inProgress),
+		tellingLosses(orCold(operationMethod("activate", "Starts the plugin, or wakes it when it is hibernated. If it can't be woken now it stays hibernated.",
+			(*shell.Shell).Activate, thunder.OpeningFailed, illegal, inProgress, pending, hibernated), (*shell.Shell).ActivateCold)),
+		orCold(operationMethod("deactivate", "Ends the plugin; a hibernated plugin is woken first, so that it can store its data. If it can't be woken now it stays hibernated.",
+			(*shell.Shell).Deactivate, thunder.ClosingFailed, illegal, inProgress, hibernated), (*shell.Shell).DeactivateCold),
 		operationMethod("unavailable", "Makes a deactivated instance unavailable: it can't be activated until it is deactivated again.",
 			(*shell.Shell).MakeUnavailable, thunder.ClosingFailed, illegal, inProgress),
 		operationMethod("suspend", "Suspends the plugin; a plugin without state control is deactivated, unless it starts with the host.",
 			(*shell.Shell).Suspend, ownNumber, thunder.NoStateControl, illegal, inProgress, thunder.TimedOut),
 		tellingLosses(operationMethod("resume", "Resumes the plugin; if necessary it is activated or woken first.",
-			(*shell.Shell).Resume, ownNumber, thunder.NoStateControl, illegal, inProgress, pending, thunder.OpeningFailed, thunder.TimedOut)),
+			(*shell.Shell).Resume, ownNumber, thunder.NoStateControl, illegal, inProgress, pending, hibernated, thunder.OpeningFailed, thunder.TimedOut)),
 		{
 			name: "hibernate", access: access.Operate, missingParam: thunder.BadRequest, returns: "once it sleeps",
 			params: []parameter{{name: "callsign", doc: "the instance"}, {
@@ -46,7 +46,7 @@ const ownNumber thunder.ErrorNumber = 0
 // those whose number is in kept. The Controller is refused.
 func operationMethod(
 	name, doc string,
-	run func(*shell.Shell, context.Context, shell.Reason) error,
+	run lifecycleOperation,
 	fallback thunder.ErrorNumber, kept ...thunder.ErrorNumber,
 ) method {
 	numbers := append([]thunder.ErrorNumber{thunder.UnknownKey, thunder.PrivilegedRequest, fallback}, kept...)
@@ -59,9 +59,31 @@ func operationMethod(
 			if err != nil {
 				return nil, err
 			}
+			run := run
+			if r.args.isTrue(coldParam) {
+				run = r.called.runCold
+			}
 			return nil, renumberUnlessKept(run(sh, ctx, shell.Requested), fallback, kept...)
 		},
 	}
+}
+
+// lifecycleOperation is an operation of a shell that needs nothing but a reason.
+type lifecycleOperation func(*shell.Shell, context.Context, shell.Reason) error
+
+// coldParam is the parameter with which a hibernated plugin is not woken.
+const coldParam = "cold"
+
+// coldParameter returns the parameter coldParam.
+func coldParameter() parameter {
+	return parameter{name: coldParam, kind: truth, optional: true, doc: "true gives up what a hibernated plugin sleeps in, and does not wake it"}
+}
+
+// orCold returns the method with the parameter coldParam, with which it runs runCold instead.
+func orCold(m method, runCold lifecycleOperation) method {
+	m.params = append(m.params, coldParameter())
+	m.runCold = runCold
+	return m
 }
 
 // tellingLosses returns the method with losses that were not acknowledged in its answer.

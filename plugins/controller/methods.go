@@ -30,6 +30,8 @@ type method struct {
 	access, writeAccess access.Role
 	form                form
 	params              []parameter
+	// runCold is what a lifecycle method runs with coldParam; nil for other methods.
+	runCold lifecycleOperation
 	// about returns the callsigns of the instances that a request is about, "" for the
 	// host or all of them. nil: the instance that was called, or the parameter callsign.
 	about func(request) []string
@@ -76,6 +78,7 @@ const (
 	text         paramKind = iota // a string, or a number's digits
 	milliseconds                  // a number, also as a string
 	hopCount                      // 1 to 255, also as a string
+	truth                         // true or false, also as a string
 )
 
 // request is one call of a method that the host itself serves.
@@ -158,6 +161,9 @@ func (a arguments) durationOrZero(name string) time.Duration {
 	return time.Duration(ms) * time.Millisecond
 }
 
+// isTrue reports whether the caller gave true as a parameter of kind truth.
+func (a arguments) isTrue(name string) bool { return a[name] == "true" }
+
 // parseArguments returns the parameters of a call. If they do not fit the method's, it
 // returns those before the first that does not fit, and an error for the caller.
 func (m *method) parseArguments(raw json.RawMessage) (arguments, error) {
@@ -199,12 +205,18 @@ func (p parameter) parseAsText(value json.RawMessage) (string, error) {
 		if err := json.Unmarshal(value, &s); err != nil {
 			return "", err
 		}
-	case '{', '[', 't', 'f', 'n':
+	case 't', 'f':
+		if p.kind != truth {
+			return "", fmt.Errorf("not a %s", p.kind)
+		}
+	case '{', '[', 'n':
 		return "", fmt.Errorf("not a %s", p.kind)
 	}
 	switch n, err := strconv.ParseInt(s, 10, 64); {
 	case p.kind == milliseconds && (err != nil || n < 0 || n > maxMilliseconds):
 		return "", errors.New("not a number of milliseconds")
+	case p.kind == truth && s != "true" && s != "false":
+		return "", errors.New("not true or false")
 	case p.kind == hopCount && (err != nil || n < 1 || n > 255):
 		return "", thunder.NewError(thunder.BadRequest, errors.New("not a number from 1 to 255"))
 	}
@@ -216,8 +228,12 @@ const maxMilliseconds = int64(24 * time.Hour / time.Millisecond)
 
 // String returns the type's name in a JSON schema.
 func (k paramKind) String() string {
-	if k == text {
+	switch k {
+	case text:
 		return "string"
+	case truth:
+		return "boolean"
+	default:
+		return "number"
 	}
-	return "number"
 }

@@ -27,6 +27,9 @@ func DataOf(err error) ErrorData {
 	if errors.Is(err, shell.ErrBusy) || errors.Is(err, peer.ErrNoMemory) {
 		d.RetryAfterMs = shell.RetryAfter.Milliseconds()
 	}
+	if asleep, ok := errors.AsType[*shell.AsleepError](err); ok {
+		d.RetryAfterMs = asleep.RetryAfter().Milliseconds()
+	}
 	if late, ok := errors.AsType[*shell.CallTimeoutError](err); ok {
 		d.Delivered = &late.Delivered
 	}

@@ -38,6 +38,7 @@ var sentinels = []struct {
 	err    error
 	number ErrorNumber
 }{
+	{shell.ErrHibernated, Hibernated}, // first: the cause of a failed wake may be anything
 	{shell.ErrPending, PendingConditions},
 	{shell.ErrIllegalState, IllegalState},
 	{statecontrol.ErrIllegalState, IllegalState},
@@ -61,7 +62,6 @@ var sentinels = []struct {
 	{shell.ErrInitialization, OpeningFailed},
 	{shell.ErrTimedOut, TimedOut},
 	{shell.ErrNotAnswered, RPCCallFailed},
-	{shell.ErrHibernated, Hibernated},
 	{shell.ErrUnavailable, Unavailable},
 	{shell.ErrExited, ProcessTerminated},
 	{supervisor.ErrNotControlled, PrivilegedRequest},
@@ -93,6 +93,9 @@ func WithoutDetails(err error) error {
 	}
 	if !ok {
 		numbered = WithNumber(err)
+	}
+	if asleep, ok := errors.AsType[*shell.AsleepError](err); ok { // it still says when to try again
+		return &Error{numbered.Number, &shell.AsleepError{Cause: shell.ErrHibernated, At: asleep.At, RetryAt: asleep.RetryAt}}
 	}
 	for _, sentinel := range sentinels {
 		switch {

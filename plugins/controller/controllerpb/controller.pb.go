@@ -27,8 +27,11 @@ const (
 )
 
 type InstanceRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Callsign      string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	// Activate, Deactivate and Destroy: give up what a hibernated plugin sleeps in, and
+	// do not wake it.
+	Cold          bool `protobuf:"varint,2,opt,name=cold,proto3" json:"cold,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -68,6 +71,13 @@ func (x *InstanceRequest) GetCallsign() string {
 		return x.Callsign
 	}
 	return ""
+}
+
+func (x *InstanceRequest) GetCold() bool {
+	if x != nil {
+		return x.Cold
+	}
+	return false
 }
 
 type DoneResponse struct {
@@ -726,9 +736,10 @@ var File_plugins_controller_controllerpb_controller_proto protoreflect.FileDescr
 
 const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\n" +
-	"0plugins/controller/controllerpb/controller.proto\x12\x16dormouse.controller.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19shell/shellpb/shell.proto\"-\n" +
+	"0plugins/controller/controllerpb/controller.proto\x12\x16dormouse.controller.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19shell/shellpb/shell.proto\"A\n" +
 	"\x0fInstanceRequest\x12\x1a\n" +
-	"\bcallsign\x18\x01 \x01(\tR\bcallsign\";\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12\x12\n" +
+	"\x04cold\x18\x02 \x01(\bR\x04cold\";\n" +
 	"\fDoneResponse\x12+\n" +
 	"\x04lost\x18\x01 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\"\x0f\n" +
 	"\rLossesRequest\"A\n" +

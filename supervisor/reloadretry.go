@@ -1,0 +1,44 @@
+package supervisor
+
+import (
+	"time"
+
+	"dormouse/configs"
+)
+
+// How soon a reload is repeated that could not end a sleeping plugin: after firstReloadRetry,
+// then after twice as long each time, up to maxReloadRetry.
+const (
+	firstReloadRetry = 2 * time.Second
+	maxReloadRetry   = time.Minute
+)
+
+// repeatReloadInBackground repeats a reload that was repeated retries times before, unless
+// another Reload comes first or the host stops. The caller has begun a change of the roster.
+func (s *Supervisor) repeatReloadInBackground(plugins []configs.Plugin, retries int) {
+	number := s.reloads
+	s.startBackground(func() {
+		late := time.NewTimer(min(firstReloadRetry<<min(retries, 10), maxReloadRetry))
+		defer late.Stop()
+		select {
+		case <-late.C:
+		case <-s.ctx.Done():
+			return
+		}
+		done, err := s.waitAndBeginChange()
+		if err != nil {
+			return // the host stops
+		}
+		defer done()
+		if s.reloads != number {
+			return
+		}
+		lines, err := s.reloadAndRetryLater(s.ctx, plugins, retries+1)
+		if err != nil {
+			s.log.Warn().Err(err).Msg("could not repeat a reload")
+		}
+		for _, line := range lines {
+			s.log.Info().Msg("repeated the reload: " + line)
+		}
+	})
+}
