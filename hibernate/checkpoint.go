@@ -11,6 +11,7 @@ import (
 	"slices"
 	"sync"
 
+	"dormouse/hibernate/descriptors"
 	"dormouse/hibernate/pack"
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/cgroup"
@@ -52,6 +53,7 @@ func Checkpoint(ctx context.Context, e Engine, dir *ImageDir, t Tree) (*Image, e
 	}
 	failpoint.Hit("hibernate.durable")
 	t.Kill(context.WithoutCancel(ctx))
+	dir.store.locks.of(image.path()).Hold()
 	return image, nil
 }
 
@@ -84,6 +86,8 @@ type checkpoint struct {
 	tagger   pack.Tagger
 	stream   *pack.PackingStream // nil if the image is not packed
 	stopped  []int               // processes of the tree, once the dump has stopped them
+
+	locks *descriptors.HeldLocks // nil before shareLocks, or without locks
 
 	syncing sync.WaitGroup // for syncErr
 	syncErr error
@@ -125,6 +129,7 @@ func (c *checkpoint) runPhases(ctx context.Context) error {
 		c.describeTreeAndStartSync,
 		c.checkObstaclesAndRights,
 		c.sealDraft,
+		c.shareLocks,
 		c.publishImage,
 	} {
 		if err := phase(ctx); err != nil {
@@ -152,6 +157,7 @@ func (c *checkpoint) undoPhases(ctx context.Context) error {
 	if c.stopped != nil {
 		continueExcept(c.stopped, c.manifest.Stopped)
 	}
+	_ = c.locks.Close() // the tree has them still
 	err := ownedtree.Remove(c.draft)
 	c.dir.store.forgetPreparedWake(c.dir.callsign) // if sealDraft has prepared it
 	return errors.Join(err, c.tree.Revive(context.WithoutCancel(ctx)))
@@ -260,6 +266,15 @@ func (c *checkpoint) sealDraft(context.Context) error {
 	return c.dir.store.prepareWakeOf(c.dir.callsign, c.manifest.Generation)
 }
 
+// shareLocks makes this host hold the locks of the tree, too. Those of a golden image stay
+// with the tree, which runs on.
+func (c *checkpoint) shareLocks(context.Context) (err error) {
+	if !c.golden {
+		c.locks, err = c.manifest.Descriptors.ShareLocks(c.stopped)
+	}
+	return err
+}
+
 // publishImage gives the image its final name, durably, unless ctx has ended. After a crash
 // the image counts if it has that name, and otherwise the tree. After an error the image is
 // a draft again.
@@ -277,6 +292,7 @@ func (c *checkpoint) publishImage(ctx context.Context) error {
 		_ = os.Rename(place, c.draft)
 		return err
 	}
+	c.dir.store.locks.keep(place, c.locks)
 	return nil
 }
 

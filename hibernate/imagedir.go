@@ -171,7 +171,7 @@ func (d *ImageDir) ImagePaths() (paths []string) {
 
 // RemoveAll deletes all that is kept of an instance that is gone for good.
 func (d *ImageDir) RemoveAll() error {
-	return errors.Join(removeWithLinks(d.base, d.store.key), d.store.removeGenerationRecord(d.callsign))
+	return errors.Join(d.store.locks.giveUp(d.path(imageName)), removeWithLinks(d.base, d.store.key), d.store.removeGenerationRecord(d.callsign))
 }
 
 // DraftBytes returns how many bytes the image that is being written has on disk so far, 0

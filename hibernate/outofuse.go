@@ -117,6 +117,7 @@ func (d *ImageDir) keepAs(stored StoredImage) (Kept, error) {
 		}
 		return Kept{}, errors.Join(errs...)
 	}
+	errs = append(errs, d.store.locks.giveUp(d.path(imageName)))
 	now := CurrentMoment()
 	if info, err := os.Lstat(path); err == nil {
 		stored.Written = info.ModTime()

@@ -77,8 +77,9 @@ type restoration struct {
 	loading    Loading        // nil if all memory is loaded
 }
 
-// restoreAndLetRun verifies everything but the memory, calls restoreStopped for the stopped
-// tree, and lets the tree run. After an error it has killed the tree.
+// restoreAndLetRun verifies everything but the memory, gives the locks up that this host holds
+// for the tree, calls restoreStopped for the stopped tree, and lets the tree run. After an
+// error it has killed the tree and holds the locks again.
 func (r *restoration) restoreAndLetRun(ctx context.Context, restoreStopped func(context.Context) error) (err error) {
 	if err := r.engine.Check(ctx); err != nil {
 		return err
@@ -89,14 +90,20 @@ func (r *restoration) restoreAndLetRun(ctx context.Context, restoreStopped func(
 		return err
 	}
 	failpoint.Hit("wake.verified")
-	err = restoreStopped(ctx)
+	locks := r.image.dir.store.locks.of(r.image.path())
+	if err = errors.Join(locks.Release(), r.image.manifest.Descriptors.CheckLocksFree()); err == nil {
+		err = restoreStopped(ctx)
+	}
 	failpoint.Hit("wake.loaded")
 	if err == nil {
 		err = r.verifyMarkUsedAndLetRun()
 	}
 	if err != nil {
-		return errors.Join(err, r.killTreeIfRestored())
+		err = errors.Join(err, r.killTreeIfRestored())
+		locks.Hold()
+		return err
 	}
+	_ = r.image.dir.store.locks.giveUp(r.image.path()) // the tree has them
 	return nil
 }
 

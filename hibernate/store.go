@@ -53,6 +53,7 @@ type Store struct {
 	writers    chan struct{} // holds one value for each image being written, nil for any number
 	background sync.WaitGroup
 	used       usedGenerations
+	locks      heldLocks
 
 	mu              sync.Mutex
 	reserved        map[*ImageDir]int64 // bytes of disk for images that are being written
@@ -123,8 +124,11 @@ func readOrMakeStoreKey(path string) ([]byte, error) {
 }
 
 // Close returns when all deleted images are gone from the disk, and the engines of all
-// wakes have ended.
-func (s *Store) Close() { s.background.Wait() }
+// wakes have ended. It gives up the locks of sleeping trees.
+func (s *Store) Close() {
+	s.background.Wait()
+	_ = s.locks.giveAllUp() // they end with this process at the latest
+}
 
 // SetPacking sets how all later images are packed. Older images can be woken as long as the
 // key is the same. SetPacking must not be called during a checkpoint.
@@ -138,6 +142,7 @@ func (s *Store) ImageDir(callsign string) *ImageDir {
 // deleteInBackground makes path vanish at once and frees its blocks in the background, which
 // can take longer than a wake. If the disk is full it deletes path before it returns.
 func (s *Store) deleteInBackground(path string) error {
+	_ = s.locks.giveUp(path) // nothing is written by them
 	trash, err := os.MkdirTemp(filepath.Dir(path), trashPrefix)
 	if errors.Is(err, syscall.ENOSPC) {
 		return removeWithLinks(path, s.key)

@@ -1,6 +1,7 @@
 // Package descriptors notes what engines lose about a tree's open sockets and timers, and
-// brings it back into the restored tree, through duplicates of the descriptors. It does not
-// know which engine there is, or where the notes are kept.
+// brings it back into the restored tree, through duplicates of the descriptors. It also holds
+// the locks of a sleeping tree. It does not know which engine there is, or where the notes
+// are kept.
 package descriptors
 
 import (
@@ -10,10 +11,13 @@ import (
 	"dormouse/internal/procfs"
 )
 
-// Notes are the sockets and timers of a tree that differ from what an engine restores.
+// Notes are the sockets and timers of a tree that differ from what an engine restores, and
+// its locks.
 type Notes struct {
 	Sockets []Socket `json:"sockets,omitempty"`
 	Timers  []Timer  `json:"timers,omitempty"`
+	// Locks are the locks of files; an engine restores them.
+	Locks []Lock `json:"locks,omitempty"`
 }
 
 // Place is where a tree has something open: the number of a process in its own PID
@@ -28,20 +32,28 @@ type Place struct {
 func Take(pids []int) (notes Notes, err error) {
 	t := taker{seen: make(map[uint32]bool), defaults: make(map[kind]defaults)}
 	defer t.close()
+	locks, err := locksOfMachine()
+	if err != nil {
+		return notes, err
+	}
 	for _, pid := range pids {
 		inNamespace := 0
 		for _, d := range procfs.Descriptors(pid) {
 			isTimer, inode := d.Target == timerTarget, d.SocketInode()
-			if !isTimer && (inode == 0 || t.seen[inode]) {
+			isFile := len(locks) > 0 && strings.HasPrefix(d.Target, "/")
+			if !isTimer && !isFile && (inode == 0 || t.seen[inode]) {
 				continue
 			}
 			if inNamespace == 0 {
 				inNamespace = procfs.NSPid(pid)
 			}
 			place := Place{inNamespace, d.FD}
-			if isTimer {
+			switch {
+			case isFile:
+				notes.addLocks(d, place)
+			case isTimer:
 				err = notes.addTimer(d, place)
-			} else {
+			default:
 				t.seen[inode] = true
 				err = t.addSocket(&notes, d, place)
 			}
@@ -59,10 +71,7 @@ func (n Notes) Apply(pids []int) error {
 	if len(n.Sockets) == 0 && len(n.Timers) == 0 {
 		return nil
 	}
-	byNumber := make(map[int]int, len(pids))
-	for _, pid := range pids {
-		byNumber[procfs.NSPid(pid)] = pid
-	}
+	byNumber := pidsByNumber(pids)
 	apply := func(place Place, what string, to func(procfs.Descriptor) error) error {
 		d := procfs.Descriptor{PID: byNumber[place.Process], FD: place.Descriptor}
 		if err := to(d); err != nil {
@@ -81,6 +90,15 @@ func (n Notes) Apply(pids []int) error {
 		}
 	}
 	return nil
+}
+
+// pidsByNumber returns the PIDs of the processes by their numbers in their own PID namespace.
+func pidsByNumber(pids []int) map[int]int {
+	byNumber := make(map[int]int, len(pids))
+	for _, pid := range pids {
+		byNumber[procfs.NSPid(pid)] = pid
+	}
+	return byNumber
 }
 
 // lineValue returns the text after the key in the lines, "" if no line begins with the key.

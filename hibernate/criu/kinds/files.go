@@ -9,7 +9,7 @@ var files = Table{
 		Name: "a file on a mount that is not the host's", Advice: closeIt},
 	{Kind: "directory", Fate: ComesBack, Text: "directories"},
 	{Kind: "path", Fate: ComesBack, Text: "descriptors made with O_PATH"},
-	{Kind: "lock", Fate: ComesBack, Text: "flock, fcntl locks, open file description locks, leases; threads that wait for one"},
+	{Kind: "lock", Fate: ComesBack, Text: "flock, fcntl locks, open file description locks: the host holds them for a sleeping plugin; if it is restarted and another process takes one, the wake waits for that. Leases; threads that wait for a lock"},
 	{Kind: "descriptor-owner", Fate: ComesBack, Text: "owner and signal of a descriptor (F_SETOWN, F_SETSIG)"},
 	{Kind: "pipe", Fate: ComesBack, Text: "pipes with data in them and their size"},
 	{Kind: "packet-pipe", Fate: Refused, Text: "pipes in packet mode",
