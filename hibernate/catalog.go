@@ -52,8 +52,13 @@ func (e CatalogEntry) Age() time.Duration {
 	return max(0, time.Since(e.Written))
 }
 
-// KindWord returns "image", "golden" or "refused".
-func (e CatalogEntry) KindWord() string { return e.dirName() }
+// KindWord returns "image", "golden", "refused" or "aside".
+func (e CatalogEntry) KindWord() string {
+	if e.Aside > 0 {
+		return "aside"
+	}
+	return e.dirName()
+}
 
 // IsSleep reports whether the image is what an instance sleeps in.
 func (e CatalogEntry) IsSleep() bool { return e.dirName() == imageName }

@@ -92,6 +92,15 @@ func (d *ImageDir) Aside(generation uint64) (*Image, error) {
 	return m.newImage(d), nil
 }
 
+// NewestAside returns the highest generation of the images that were put aside, or ErrNoImage.
+func (d *ImageDir) NewestAside() (generation uint64, err error) {
+	all := d.generationsAside()
+	if len(all) == 0 {
+		return 0, fmt.Errorf("%w that was put aside", ErrNoImage)
+	}
+	return slices.Max(all), nil
+}
+
 // generationsAside returns the generations of the images that are put aside.
 func (d *ImageDir) generationsAside() (generations []uint64) {
 	paths, _ := filenames.PathsIn(d.base, asidePrefix, "") // none if there is no directory

@@ -85,6 +85,11 @@ type Process interface {
 	// use: a Lasting one can be put back, an Untrusted one never. It returns where the
 	// image lies, nothing if there is none. The plugin then sleeps no more.
 	PutImageAside(class hibernate.FailureClass) (KeptImage, error)
+	// PutImageBack makes the image of that generation, which was put aside, the one that the
+	// plugin sleeps in; 0 stands for the newest. It returns the generation. After an error
+	// the image lies where it was, unless it can't be trusted. The plugin neither runs nor
+	// sleeps when the shell calls it.
+	PutImageBack(generation uint64) (putBack uint64, err error)
 	// EndWithoutWake makes the plugin's image unusable, or kills the plugin that sleeps
 	// in place. The instance is then as after Stop.
 	EndWithoutWake(ctx context.Context) error

@@ -92,6 +92,7 @@ const (
 	Hibernate       Event = "hibernate"
 	Wake            Event = "wake"
 	Retire          Event = "retire"       // end a plugin that sleeps with an outdated configuration
+	PutBack         Event = "put back"     // let a plugin sleep again in an image that was put aside
 	MoveToDisk      Event = "move to disk" // from sleep in place to an image
 	Evict           Event = "evict"        // give up the image to make room
 	GiveUp          Event = "give up"      // give up what the plugin sleeps in, since an operator asked for that
@@ -146,6 +147,8 @@ var Lifecycle = []Row{
 		hibernate.Lasting:   Deactivated, // as for Wake
 		hibernate.Untrusted: Deactivated,
 	}},
+	{Event: PutBack, From: Deactivated, Then: Hibernated, Else: Deactivated},
+	{Event: PutBack, From: Precondition, Then: Hibernated, Else: Precondition},
 	{Event: MoveToDisk, From: Hibernated, Then: Hibernated, Else: Hibernated},
 	{Event: Evict, From: Hibernated, Then: Deactivated, Else: Deactivated},
 	{Event: GiveUp, From: Hibernated, Then: Deactivated, Else: Deactivated},

@@ -21,7 +21,7 @@ import (
 
 var (
 	allStates = []shell.State{shell.Unavailable, shell.Deactivated, shell.Deactivation, shell.Activated, shell.Activation, shell.Precondition, shell.Hibernated, shell.Hibernating, shell.Waking, shell.Destroyed}
-	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.Retire, shell.MoveToDisk, shell.Evict, shell.GiveUp, shell.Exit, shell.Destroy}
+	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.Retire, shell.PutBack, shell.MoveToDisk, shell.Evict, shell.GiveUp, shell.Exit, shell.Destroy}
 )
 
 // states returns the states that the row names.

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -132,6 +133,15 @@ func (l *losses) forget(callsign string, isWanted func(Loss) bool) (count int, e
 	return len(before) - len(left), nil
 }
 
+// restored removes the loss of the image of that generation, which was put back. A failure to
+// write that to disk is logged.
+func (l *losses) restored(callsign string, generation uint64) {
+	isRestored := func(one Loss) bool { return one.Restorable && one.Generation == generation }
+	if _, err := l.forget(callsign, isRestored); err != nil {
+		l.s.log.Error().Err(err).Str("callsign", callsign).Msg("the next host will tell a loss that was made good")
+	}
+}
+
 // forgetAll removes all losses of an instance, on disk too.
 func (l *losses) forgetAll(callsign string) error {
 	_, err := l.forget(callsign, func(Loss) bool { return true })
@@ -174,4 +184,19 @@ func (s *Supervisor) AcknowledgeLosses(callsign string) (count int, err error) {
 		return 0, fmt.Errorf("cannot acknowledge: %w", err)
 	}
 	return count, nil
+}
+
+// RestoreImage lets a plugin sleep again in the image of that generation, which was put aside;
+// 0 stands for the newest. The loss of that image is told no more. The error wraps ErrUnknown
+// or is one of shell.Shell.PutImageBack.
+func (s *Supervisor) RestoreImage(ctx context.Context, callsign string, generation uint64) error {
+	sh, ok := s.Shell(callsign)
+	if !ok {
+		return fmt.Errorf("cannot put an image back: %w", s.UnknownError(callsign))
+	}
+	putBack, err := sh.PutImageBack(ctx, shell.Requested, generation)
+	if err == nil {
+		s.losses.restored(callsign, putBack)
+	}
+	return err
 }

@@ -83,6 +83,30 @@ func TestLossIsToldUntilAcknowledged(t *testing.T) {
 	})
 }
 
+// An image that was put aside is put back when the instance is down, and is no loss then.
+func TestRestoreImage(t *testing.T) {
+	run(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, func(r *rig) {
+		if err := r.RestoreImage(r.Context(), "A", 0); !errors.Is(err, hibernate.ErrNoImage) {
+			t.Errorf("got %v without an image", err)
+		}
+		if err := r.RestoreImage(r.Context(), "C", 0); !errors.Is(err, ErrUnknown) {
+			t.Errorf("got %v for an unknown callsign", err)
+		}
+		r.lose("A", fmt.Errorf("%w: its library was replaced", hibernate.ErrChanged))
+		if err := r.RestoreImage(r.Context(), "A", 0); !errors.Is(err, shell.ErrIllegalState) {
+			t.Errorf("got %v while it runs", err)
+		}
+		r.must(r.shell("A").Deactivate(r.Context(), shell.Requested))
+		r.must(r.RestoreImage(r.Context(), "A", 0))
+		r.expectState("A", shell.Hibernated, shell.Requested)
+		if now := r.Losses(); len(now) > 0 {
+			t.Errorf("the host still tells %+v", now)
+		}
+		r.must(r.shell("A").Activate(r.Context(), shell.Requested))
+		r.journal.read()
+	})
+}
+
 // What passes is no loss.
 func TestPassingFailureIsNoLoss(t *testing.T) {
 	run(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, func(r *rig) {

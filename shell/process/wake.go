@@ -151,6 +151,39 @@ func (b *Backend) PutImageAside(class hibernate.FailureClass) (shell.KeptImage, 
 	return b.keepImageOutOfUse(class)
 }
 
+// PutImageBack lets the plugin sleep in an image that was put aside, see shell.Process. An
+// image that still does not fit this host stays aside.
+func (b *Backend) PutImageBack(generation uint64) (putBack uint64, err error) {
+	if generation == 0 {
+		if generation, err = b.imageDir.NewestAside(); err != nil {
+			return 0, err
+		}
+	}
+	aside, err := b.imageDir.Aside(generation)
+	if err == nil {
+		err = aside.CheckFitsHost(b.host.Engine)
+	}
+	if err != nil {
+		return 0, fmt.Errorf("generation %d stays aside: %w", generation, err)
+	}
+	if err := b.imageDir.PutBack(generation); err != nil {
+		return 0, err
+	}
+	image, err := b.imageDir.Image()
+	if err != nil {
+		_, kerr := b.keepImageOutOfUse(hibernate.ClassifyFailure(err))
+		return 0, errors.Join(err, kerr)
+	}
+	b.setLife(life{state: lifeStored, image: image})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.inheritedImage = image                             // its configuration may be another one by now
+	if note, err := decodeImageNote(image); err == nil { // Wake reports a note that can't be read
+		b.info, _ = parseInformation(note.Information)
+	}
+	return generation, nil
+}
+
 // keepImageOutOfUse moves the image of the instance aside, or into quarantine unless its
 // class is Lasting.
 func (b *Backend) keepImageOutOfUse(class hibernate.FailureClass) (shell.KeptImage, error) {
