@@ -95,6 +95,11 @@ func (s controllerService) Acknowledge(_ context.Context, r *controllerpb.Instan
 	return &controllerpb.AcknowledgeResponse{Losses: uint32(count)}, statusFromError(err) //nolint:gosec // a few
 }
 
+// RestoreImage puts an image back that was put aside.
+func (s controllerService) RestoreImage(ctx context.Context, r *controllerpb.RestoreImageRequest) (*controllerpb.DoneResponse, error) {
+	return done, statusFromError(s.Supervisor.RestoreImage(ctx, r.GetCallsign(), r.GetGeneration()))
+}
+
 // Clone makes a new instance with the configuration of another.
 func (s controllerService) Clone(ctx context.Context, r *controllerpb.CloneRequest) (*controllerpb.DoneResponse, error) {
 	return done, statusFromError(s.Supervisor.Clone(ctx, r.GetCallsign(), r.GetNewCallsign()))

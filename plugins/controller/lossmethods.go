@@ -2,6 +2,8 @@ package controller
 
 import (
 	"context"
+	"errors"
+	"strconv"
 
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
@@ -24,6 +26,15 @@ func lossMethods() []method {
 		doc:    "Ends the telling of what an instance has lost. What is kept of it stays.",
 		errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.General},
 		serve:  serveAcknowledge,
+	}, {
+		name: "restoreimage", access: access.Operate, missingParam: thunder.BadRequest, returns: "once the instance is hibernated",
+		params: []parameter{
+			{name: "callsign", doc: "the instance"},
+			{name: "generation", optional: true, doc: "the number of the image, the newest when absent"},
+		},
+		doc:    "Puts an image back that was put aside because it did not fit the host; the instance must be deactivated.",
+		errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
+		serve:  serveRestoreImage,
 	}}
 }
 
@@ -53,6 +64,19 @@ func serveAcknowledge(_ context.Context, r request) (any, error) {
 		return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey)
 	}
 	return count, nil
+}
+
+// serveRestoreImage puts an image back that was put aside.
+func serveRestoreImage(ctx context.Context, r request) (any, error) {
+	var generation uint64
+	if given := r.args["generation"]; given != "" {
+		var err error
+		if generation, err = strconv.ParseUint(given, 10, 64); err != nil {
+			return nil, thunder.NewError(thunder.BadRequest, errors.New("the parameter \"generation\" is not the number of an image"))
+		}
+	}
+	err := r.front.supervisor.RestoreImage(ctx, r.args["callsign"], generation)
+	return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
 }
 
 // lossRecords returns losses as clients see them.

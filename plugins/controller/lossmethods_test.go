@@ -102,3 +102,29 @@ func TestReadersSeeLossesWithoutDetails(t *testing.T) {
 		}
 	}
 }
+
+// An image that was put aside is put back once the instance is deactivated.
+func TestRestoreImage(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
+	h.lose(t, fmt.Errorf("%w: libfoo was replaced", hibernate.ErrChanged))
+	for params, want := range map[string]string{
+		`{"callsign":"Auto"}`:                    `"code":5,`,
+		`{"callsign":"Nope"}`:                    "UNKNOWN_KEY",
+		`{"callsign":"Auto","generation":"old"}`: "is not the number of an image",
+		`{}`:                                     "is missing",
+	} {
+		if got := c.do("Controller.1.restoreimage", params); !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", params, got, want)
+		}
+	}
+	c.must("Controller.1.deactivate", `{"callsign":"Auto"}`)
+	c.must("Controller.1.restoreimage", `{"callsign":"Auto","generation":1}`)
+	if got := c.do("Controller.1.status@Auto", ""); !strings.Contains(got, `"state":"hibernated"`) || strings.Contains(got, `"lost"`) {
+		t.Errorf("the status is %s", got)
+	}
+	if got := c.do("Controller.1.restoreimage", `{"callsign":"Plain"}`); !strings.Contains(got, `"code":5,`) {
+		t.Errorf("an instance that runs: %s", got)
+	}
+}

@@ -305,6 +305,59 @@ func (x *HibernateRequest) GetTimeout() *durationpb.Duration {
 	return nil
 }
 
+type RestoreImageRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	// The number of the image, 0 for the newest.
+	Generation    uint64 `protobuf:"varint,2,opt,name=generation,proto3" json:"generation,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreImageRequest) Reset() {
+	*x = RestoreImageRequest{}
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreImageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreImageRequest) ProtoMessage() {}
+
+func (x *RestoreImageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreImageRequest.ProtoReflect.Descriptor instead.
+func (*RestoreImageRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *RestoreImageRequest) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
+func (x *RestoreImageRequest) GetGeneration() uint64 {
+	if x != nil {
+		return x.Generation
+	}
+	return 0
+}
+
 type CloneRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Callsign      string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
@@ -315,7 +368,7 @@ type CloneRequest struct {
 
 func (x *CloneRequest) Reset() {
 	*x = CloneRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -327,7 +380,7 @@ func (x *CloneRequest) String() string {
 func (*CloneRequest) ProtoMessage() {}
 
 func (x *CloneRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[6]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -340,7 +393,7 @@ func (x *CloneRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloneRequest.ProtoReflect.Descriptor instead.
 func (*CloneRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{6}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *CloneRequest) GetCallsign() string {
@@ -365,7 +418,7 @@ type ServicesRequest struct {
 
 func (x *ServicesRequest) Reset() {
 	*x = ServicesRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -377,7 +430,7 @@ func (x *ServicesRequest) String() string {
 func (*ServicesRequest) ProtoMessage() {}
 
 func (x *ServicesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[7]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -390,7 +443,7 @@ func (x *ServicesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicesRequest.ProtoReflect.Descriptor instead.
 func (*ServicesRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{7}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{8}
 }
 
 type ServicesResponse struct {
@@ -402,7 +455,7 @@ type ServicesResponse struct {
 
 func (x *ServicesResponse) Reset() {
 	*x = ServicesResponse{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -414,7 +467,7 @@ func (x *ServicesResponse) String() string {
 func (*ServicesResponse) ProtoMessage() {}
 
 func (x *ServicesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[8]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -427,7 +480,7 @@ func (x *ServicesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ServicesResponse.ProtoReflect.Descriptor instead.
 func (*ServicesResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{8}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ServicesResponse) GetServices() []*shellpb.StatusResponse {
@@ -445,7 +498,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -457,7 +510,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[9]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -470,7 +523,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{9}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{10}
 }
 
 type SubsystemsRequest struct {
@@ -481,7 +534,7 @@ type SubsystemsRequest struct {
 
 func (x *SubsystemsRequest) Reset() {
 	*x = SubsystemsRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +546,7 @@ func (x *SubsystemsRequest) String() string {
 func (*SubsystemsRequest) ProtoMessage() {}
 
 func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[10]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +559,7 @@ func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{10}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{11}
 }
 
 type ConfigureRequest struct {
@@ -520,7 +573,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +585,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[11]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +598,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{11}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ConfigureRequest) GetCallsign() string {
@@ -570,7 +623,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +635,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[12]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +648,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{12}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{13}
 }
 
 type ReloadResponse struct {
@@ -609,7 +662,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[13]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -621,7 +674,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[13]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -634,7 +687,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{13}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReloadResponse) GetChanges() []string {
@@ -652,7 +705,7 @@ type VersionRequest struct {
 
 func (x *VersionRequest) Reset() {
 	*x = VersionRequest{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[14]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -664,7 +717,7 @@ func (x *VersionRequest) String() string {
 func (*VersionRequest) ProtoMessage() {}
 
 func (x *VersionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[14]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -677,7 +730,7 @@ func (x *VersionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionRequest.ProtoReflect.Descriptor instead.
 func (*VersionRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{14}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{15}
 }
 
 type VersionResponse struct {
@@ -690,7 +743,7 @@ type VersionResponse struct {
 
 func (x *VersionResponse) Reset() {
 	*x = VersionResponse{}
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[15]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +755,7 @@ func (x *VersionResponse) String() string {
 func (*VersionResponse) ProtoMessage() {}
 
 func (x *VersionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[15]
+	mi := &file_plugins_controller_controllerpb_controller_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +768,7 @@ func (x *VersionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VersionResponse.ProtoReflect.Descriptor instead.
 func (*VersionResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{15}
+	return file_plugins_controller_controllerpb_controller_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *VersionResponse) GetHash() string {
@@ -749,7 +802,12 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\x06losses\x18\x01 \x01(\rR\x06losses\"c\n" +
 	"\x10HibernateRequest\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x123\n" +
-	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"M\n" +
+	"\atimeout\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\atimeout\"Q\n" +
+	"\x13RestoreImageRequest\x12\x1a\n" +
+	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12\x1e\n" +
+	"\n" +
+	"generation\x18\x02 \x01(\x04R\n" +
+	"generation\"M\n" +
 	"\fCloneRequest\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12!\n" +
 	"\fnew_callsign\x18\x02 \x01(\tR\vnewCallsign\"\x11\n" +
@@ -767,7 +825,7 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\x0eVersionRequest\"[\n" +
 	"\x0fVersionResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x124\n" +
-	"\aversion\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion2\xf5\f\n" +
+	"\aversion\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion2\xd8\r\n" +
 	"\n" +
 	"Controller\x12Y\n" +
 	"\bActivate\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12[\n" +
@@ -778,7 +836,8 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\x06Resume\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12[\n" +
 	"\tHibernate\x12(.dormouse.controller.v1.HibernateRequest\x1a$.dormouse.controller.v1.DoneResponse\x12W\n" +
 	"\x06Losses\x12%.dormouse.controller.v1.LossesRequest\x1a&.dormouse.controller.v1.LossesResponse\x12c\n" +
-	"\vAcknowledge\x12'.dormouse.controller.v1.InstanceRequest\x1a+.dormouse.controller.v1.AcknowledgeResponse\x12S\n" +
+	"\vAcknowledge\x12'.dormouse.controller.v1.InstanceRequest\x1a+.dormouse.controller.v1.AcknowledgeResponse\x12a\n" +
+	"\fRestoreImage\x12+.dormouse.controller.v1.RestoreImageRequest\x1a$.dormouse.controller.v1.DoneResponse\x12S\n" +
 	"\x05Clone\x12$.dormouse.controller.v1.CloneRequest\x1a$.dormouse.controller.v1.DoneResponse\x12X\n" +
 	"\aDestroy\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12]\n" +
 	"\bServices\x12'.dormouse.controller.v1.ServicesRequest\x1a(.dormouse.controller.v1.ServicesResponse\x12O\n" +
@@ -803,7 +862,7 @@ func file_plugins_controller_controllerpb_controller_proto_rawDescGZIP() []byte 
 	return file_plugins_controller_controllerpb_controller_proto_rawDescData
 }
 
-var file_plugins_controller_controllerpb_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_plugins_controller_controllerpb_controller_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_plugins_controller_controllerpb_controller_proto_goTypes = []any{
 	(*InstanceRequest)(nil),            // 0: dormouse.controller.v1.InstanceRequest
 	(*DoneResponse)(nil),               // 1: dormouse.controller.v1.DoneResponse
@@ -811,29 +870,30 @@ var file_plugins_controller_controllerpb_controller_proto_goTypes = []any{
 	(*LossesResponse)(nil),             // 3: dormouse.controller.v1.LossesResponse
 	(*AcknowledgeResponse)(nil),        // 4: dormouse.controller.v1.AcknowledgeResponse
 	(*HibernateRequest)(nil),           // 5: dormouse.controller.v1.HibernateRequest
-	(*CloneRequest)(nil),               // 6: dormouse.controller.v1.CloneRequest
-	(*ServicesRequest)(nil),            // 7: dormouse.controller.v1.ServicesRequest
-	(*ServicesResponse)(nil),           // 8: dormouse.controller.v1.ServicesResponse
-	(*WatchRequest)(nil),               // 9: dormouse.controller.v1.WatchRequest
-	(*SubsystemsRequest)(nil),          // 10: dormouse.controller.v1.SubsystemsRequest
-	(*ConfigureRequest)(nil),           // 11: dormouse.controller.v1.ConfigureRequest
-	(*ReloadRequest)(nil),              // 12: dormouse.controller.v1.ReloadRequest
-	(*ReloadResponse)(nil),             // 13: dormouse.controller.v1.ReloadResponse
-	(*VersionRequest)(nil),             // 14: dormouse.controller.v1.VersionRequest
-	(*VersionResponse)(nil),            // 15: dormouse.controller.v1.VersionResponse
-	(*shellpb.Loss)(nil),               // 16: dormouse.shell.v1.Loss
-	(*durationpb.Duration)(nil),        // 17: google.protobuf.Duration
-	(*shellpb.StatusResponse)(nil),     // 18: dormouse.shell.v1.StatusResponse
-	(*shellpb.Version)(nil),            // 19: dormouse.shell.v1.Version
-	(*shellpb.StateChange)(nil),        // 20: dormouse.shell.v1.StateChange
-	(*shellpb.SubsystemsResponse)(nil), // 21: dormouse.shell.v1.SubsystemsResponse
+	(*RestoreImageRequest)(nil),        // 6: dormouse.controller.v1.RestoreImageRequest
+	(*CloneRequest)(nil),               // 7: dormouse.controller.v1.CloneRequest
+	(*ServicesRequest)(nil),            // 8: dormouse.controller.v1.ServicesRequest
+	(*ServicesResponse)(nil),           // 9: dormouse.controller.v1.ServicesResponse
+	(*WatchRequest)(nil),               // 10: dormouse.controller.v1.WatchRequest
+	(*SubsystemsRequest)(nil),          // 11: dormouse.controller.v1.SubsystemsRequest
+	(*ConfigureRequest)(nil),           // 12: dormouse.controller.v1.ConfigureRequest
+	(*ReloadRequest)(nil),              // 13: dormouse.controller.v1.ReloadRequest
+	(*ReloadResponse)(nil),             // 14: dormouse.controller.v1.ReloadResponse
+	(*VersionRequest)(nil),             // 15: dormouse.controller.v1.VersionRequest
+	(*VersionResponse)(nil),            // 16: dormouse.controller.v1.VersionResponse
+	(*shellpb.Loss)(nil),               // 17: dormouse.shell.v1.Loss
+	(*durationpb.Duration)(nil),        // 18: google.protobuf.Duration
+	(*shellpb.StatusResponse)(nil),     // 19: dormouse.shell.v1.StatusResponse
+	(*shellpb.Version)(nil),            // 20: dormouse.shell.v1.Version
+	(*shellpb.StateChange)(nil),        // 21: dormouse.shell.v1.StateChange
+	(*shellpb.SubsystemsResponse)(nil), // 22: dormouse.shell.v1.SubsystemsResponse
 }
 var file_plugins_controller_controllerpb_controller_proto_depIdxs = []int32{
-	16, // 0: dormouse.controller.v1.DoneResponse.lost:type_name -> dormouse.shell.v1.Loss
-	16, // 1: dormouse.controller.v1.LossesResponse.losses:type_name -> dormouse.shell.v1.Loss
-	17, // 2: dormouse.controller.v1.HibernateRequest.timeout:type_name -> google.protobuf.Duration
-	18, // 3: dormouse.controller.v1.ServicesResponse.services:type_name -> dormouse.shell.v1.StatusResponse
-	19, // 4: dormouse.controller.v1.VersionResponse.version:type_name -> dormouse.shell.v1.Version
+	17, // 0: dormouse.controller.v1.DoneResponse.lost:type_name -> dormouse.shell.v1.Loss
+	17, // 1: dormouse.controller.v1.LossesResponse.losses:type_name -> dormouse.shell.v1.Loss
+	18, // 2: dormouse.controller.v1.HibernateRequest.timeout:type_name -> google.protobuf.Duration
+	19, // 3: dormouse.controller.v1.ServicesResponse.services:type_name -> dormouse.shell.v1.StatusResponse
+	20, // 4: dormouse.controller.v1.VersionResponse.version:type_name -> dormouse.shell.v1.Version
 	0,  // 5: dormouse.controller.v1.Controller.Activate:input_type -> dormouse.controller.v1.InstanceRequest
 	0,  // 6: dormouse.controller.v1.Controller.Deactivate:input_type -> dormouse.controller.v1.InstanceRequest
 	0,  // 7: dormouse.controller.v1.Controller.Unavailable:input_type -> dormouse.controller.v1.InstanceRequest
@@ -842,36 +902,38 @@ var file_plugins_controller_controllerpb_controller_proto_depIdxs = []int32{
 	5,  // 10: dormouse.controller.v1.Controller.Hibernate:input_type -> dormouse.controller.v1.HibernateRequest
 	2,  // 11: dormouse.controller.v1.Controller.Losses:input_type -> dormouse.controller.v1.LossesRequest
 	0,  // 12: dormouse.controller.v1.Controller.Acknowledge:input_type -> dormouse.controller.v1.InstanceRequest
-	6,  // 13: dormouse.controller.v1.Controller.Clone:input_type -> dormouse.controller.v1.CloneRequest
-	0,  // 14: dormouse.controller.v1.Controller.Destroy:input_type -> dormouse.controller.v1.InstanceRequest
-	7,  // 15: dormouse.controller.v1.Controller.Services:input_type -> dormouse.controller.v1.ServicesRequest
-	9,  // 16: dormouse.controller.v1.Controller.Watch:input_type -> dormouse.controller.v1.WatchRequest
-	10, // 17: dormouse.controller.v1.Controller.Subsystems:input_type -> dormouse.controller.v1.SubsystemsRequest
-	11, // 18: dormouse.controller.v1.Controller.Configure:input_type -> dormouse.controller.v1.ConfigureRequest
-	0,  // 19: dormouse.controller.v1.Controller.Persist:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 20: dormouse.controller.v1.Controller.Restore:input_type -> dormouse.controller.v1.InstanceRequest
-	12, // 21: dormouse.controller.v1.Controller.Reload:input_type -> dormouse.controller.v1.ReloadRequest
-	14, // 22: dormouse.controller.v1.Controller.Version:input_type -> dormouse.controller.v1.VersionRequest
-	1,  // 23: dormouse.controller.v1.Controller.Activate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 24: dormouse.controller.v1.Controller.Deactivate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 25: dormouse.controller.v1.Controller.Unavailable:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 26: dormouse.controller.v1.Controller.Suspend:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 27: dormouse.controller.v1.Controller.Resume:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 28: dormouse.controller.v1.Controller.Hibernate:output_type -> dormouse.controller.v1.DoneResponse
-	3,  // 29: dormouse.controller.v1.Controller.Losses:output_type -> dormouse.controller.v1.LossesResponse
-	4,  // 30: dormouse.controller.v1.Controller.Acknowledge:output_type -> dormouse.controller.v1.AcknowledgeResponse
-	1,  // 31: dormouse.controller.v1.Controller.Clone:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 32: dormouse.controller.v1.Controller.Destroy:output_type -> dormouse.controller.v1.DoneResponse
-	8,  // 33: dormouse.controller.v1.Controller.Services:output_type -> dormouse.controller.v1.ServicesResponse
-	20, // 34: dormouse.controller.v1.Controller.Watch:output_type -> dormouse.shell.v1.StateChange
-	21, // 35: dormouse.controller.v1.Controller.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	1,  // 36: dormouse.controller.v1.Controller.Configure:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 37: dormouse.controller.v1.Controller.Persist:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 38: dormouse.controller.v1.Controller.Restore:output_type -> dormouse.controller.v1.DoneResponse
-	13, // 39: dormouse.controller.v1.Controller.Reload:output_type -> dormouse.controller.v1.ReloadResponse
-	15, // 40: dormouse.controller.v1.Controller.Version:output_type -> dormouse.controller.v1.VersionResponse
-	23, // [23:41] is the sub-list for method output_type
-	5,  // [5:23] is the sub-list for method input_type
+	6,  // 13: dormouse.controller.v1.Controller.RestoreImage:input_type -> dormouse.controller.v1.RestoreImageRequest
+	7,  // 14: dormouse.controller.v1.Controller.Clone:input_type -> dormouse.controller.v1.CloneRequest
+	0,  // 15: dormouse.controller.v1.Controller.Destroy:input_type -> dormouse.controller.v1.InstanceRequest
+	8,  // 16: dormouse.controller.v1.Controller.Services:input_type -> dormouse.controller.v1.ServicesRequest
+	10, // 17: dormouse.controller.v1.Controller.Watch:input_type -> dormouse.controller.v1.WatchRequest
+	11, // 18: dormouse.controller.v1.Controller.Subsystems:input_type -> dormouse.controller.v1.SubsystemsRequest
+	12, // 19: dormouse.controller.v1.Controller.Configure:input_type -> dormouse.controller.v1.ConfigureRequest
+	0,  // 20: dormouse.controller.v1.Controller.Persist:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 21: dormouse.controller.v1.Controller.Restore:input_type -> dormouse.controller.v1.InstanceRequest
+	13, // 22: dormouse.controller.v1.Controller.Reload:input_type -> dormouse.controller.v1.ReloadRequest
+	15, // 23: dormouse.controller.v1.Controller.Version:input_type -> dormouse.controller.v1.VersionRequest
+	1,  // 24: dormouse.controller.v1.Controller.Activate:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 25: dormouse.controller.v1.Controller.Deactivate:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 26: dormouse.controller.v1.Controller.Unavailable:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 27: dormouse.controller.v1.Controller.Suspend:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 28: dormouse.controller.v1.Controller.Resume:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 29: dormouse.controller.v1.Controller.Hibernate:output_type -> dormouse.controller.v1.DoneResponse
+	3,  // 30: dormouse.controller.v1.Controller.Losses:output_type -> dormouse.controller.v1.LossesResponse
+	4,  // 31: dormouse.controller.v1.Controller.Acknowledge:output_type -> dormouse.controller.v1.AcknowledgeResponse
+	1,  // 32: dormouse.controller.v1.Controller.RestoreImage:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 33: dormouse.controller.v1.Controller.Clone:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 34: dormouse.controller.v1.Controller.Destroy:output_type -> dormouse.controller.v1.DoneResponse
+	9,  // 35: dormouse.controller.v1.Controller.Services:output_type -> dormouse.controller.v1.ServicesResponse
+	21, // 36: dormouse.controller.v1.Controller.Watch:output_type -> dormouse.shell.v1.StateChange
+	22, // 37: dormouse.controller.v1.Controller.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	1,  // 38: dormouse.controller.v1.Controller.Configure:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 39: dormouse.controller.v1.Controller.Persist:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 40: dormouse.controller.v1.Controller.Restore:output_type -> dormouse.controller.v1.DoneResponse
+	14, // 41: dormouse.controller.v1.Controller.Reload:output_type -> dormouse.controller.v1.ReloadResponse
+	16, // 42: dormouse.controller.v1.Controller.Version:output_type -> dormouse.controller.v1.VersionResponse
+	24, // [24:43] is the sub-list for method output_type
+	5,  // [5:24] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name
@@ -888,7 +950,7 @@ func file_plugins_controller_controllerpb_controller_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_controller_controllerpb_controller_proto_rawDesc), len(file_plugins_controller_controllerpb_controller_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

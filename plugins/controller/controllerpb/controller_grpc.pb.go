@@ -23,24 +23,25 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Controller_Activate_FullMethodName    = "/dormouse.controller.v1.Controller/Activate"
-	Controller_Deactivate_FullMethodName  = "/dormouse.controller.v1.Controller/Deactivate"
-	Controller_Unavailable_FullMethodName = "/dormouse.controller.v1.Controller/Unavailable"
-	Controller_Suspend_FullMethodName     = "/dormouse.controller.v1.Controller/Suspend"
-	Controller_Resume_FullMethodName      = "/dormouse.controller.v1.Controller/Resume"
-	Controller_Hibernate_FullMethodName   = "/dormouse.controller.v1.Controller/Hibernate"
-	Controller_Losses_FullMethodName      = "/dormouse.controller.v1.Controller/Losses"
-	Controller_Acknowledge_FullMethodName = "/dormouse.controller.v1.Controller/Acknowledge"
-	Controller_Clone_FullMethodName       = "/dormouse.controller.v1.Controller/Clone"
-	Controller_Destroy_FullMethodName     = "/dormouse.controller.v1.Controller/Destroy"
-	Controller_Services_FullMethodName    = "/dormouse.controller.v1.Controller/Services"
-	Controller_Watch_FullMethodName       = "/dormouse.controller.v1.Controller/Watch"
-	Controller_Subsystems_FullMethodName  = "/dormouse.controller.v1.Controller/Subsystems"
-	Controller_Configure_FullMethodName   = "/dormouse.controller.v1.Controller/Configure"
-	Controller_Persist_FullMethodName     = "/dormouse.controller.v1.Controller/Persist"
-	Controller_Restore_FullMethodName     = "/dormouse.controller.v1.Controller/Restore"
-	Controller_Reload_FullMethodName      = "/dormouse.controller.v1.Controller/Reload"
-	Controller_Version_FullMethodName     = "/dormouse.controller.v1.Controller/Version"
+	Controller_Activate_FullMethodName     = "/dormouse.controller.v1.Controller/Activate"
+	Controller_Deactivate_FullMethodName   = "/dormouse.controller.v1.Controller/Deactivate"
+	Controller_Unavailable_FullMethodName  = "/dormouse.controller.v1.Controller/Unavailable"
+	Controller_Suspend_FullMethodName      = "/dormouse.controller.v1.Controller/Suspend"
+	Controller_Resume_FullMethodName       = "/dormouse.controller.v1.Controller/Resume"
+	Controller_Hibernate_FullMethodName    = "/dormouse.controller.v1.Controller/Hibernate"
+	Controller_Losses_FullMethodName       = "/dormouse.controller.v1.Controller/Losses"
+	Controller_Acknowledge_FullMethodName  = "/dormouse.controller.v1.Controller/Acknowledge"
+	Controller_RestoreImage_FullMethodName = "/dormouse.controller.v1.Controller/RestoreImage"
+	Controller_Clone_FullMethodName        = "/dormouse.controller.v1.Controller/Clone"
+	Controller_Destroy_FullMethodName      = "/dormouse.controller.v1.Controller/Destroy"
+	Controller_Services_FullMethodName     = "/dormouse.controller.v1.Controller/Services"
+	Controller_Watch_FullMethodName        = "/dormouse.controller.v1.Controller/Watch"
+	Controller_Subsystems_FullMethodName   = "/dormouse.controller.v1.Controller/Subsystems"
+	Controller_Configure_FullMethodName    = "/dormouse.controller.v1.Controller/Configure"
+	Controller_Persist_FullMethodName      = "/dormouse.controller.v1.Controller/Persist"
+	Controller_Restore_FullMethodName      = "/dormouse.controller.v1.Controller/Restore"
+	Controller_Reload_FullMethodName       = "/dormouse.controller.v1.Controller/Reload"
+	Controller_Version_FullMethodName      = "/dormouse.controller.v1.Controller/Version"
 )
 
 // ControllerClient is the client API for Controller service.
@@ -67,6 +68,9 @@ type ControllerClient interface {
 	Losses(ctx context.Context, in *LossesRequest, opts ...grpc.CallOption) (*LossesResponse, error)
 	// Acknowledge ends the telling of what an instance has lost.
 	Acknowledge(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*AcknowledgeResponse, error)
+	// RestoreImage puts an image back that was put aside because it did not fit the host. The
+	// instance must be deactivated, and is then hibernated.
+	RestoreImage(ctx context.Context, in *RestoreImageRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	// Clone makes an instance with the configuration of another, which it follows except
 	// for what is set on it. The clone outlives a restart of the host.
 	Clone(ctx context.Context, in *CloneRequest, opts ...grpc.CallOption) (*DoneResponse, error)
@@ -174,6 +178,16 @@ func (c *controllerClient) Acknowledge(ctx context.Context, in *InstanceRequest,
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AcknowledgeResponse)
 	err := c.cc.Invoke(ctx, Controller_Acknowledge_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controllerClient) RestoreImage(ctx context.Context, in *RestoreImageRequest, opts ...grpc.CallOption) (*DoneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DoneResponse)
+	err := c.cc.Invoke(ctx, Controller_RestoreImage_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -313,6 +327,9 @@ type ControllerServer interface {
 	Losses(context.Context, *LossesRequest) (*LossesResponse, error)
 	// Acknowledge ends the telling of what an instance has lost.
 	Acknowledge(context.Context, *InstanceRequest) (*AcknowledgeResponse, error)
+	// RestoreImage puts an image back that was put aside because it did not fit the host. The
+	// instance must be deactivated, and is then hibernated.
+	RestoreImage(context.Context, *RestoreImageRequest) (*DoneResponse, error)
 	// Clone makes an instance with the configuration of another, which it follows except
 	// for what is set on it. The clone outlives a restart of the host.
 	Clone(context.Context, *CloneRequest) (*DoneResponse, error)
@@ -369,6 +386,9 @@ func (UnimplementedControllerServer) Losses(context.Context, *LossesRequest) (*L
 }
 func (UnimplementedControllerServer) Acknowledge(context.Context, *InstanceRequest) (*AcknowledgeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Acknowledge not implemented")
+}
+func (UnimplementedControllerServer) RestoreImage(context.Context, *RestoreImageRequest) (*DoneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method RestoreImage not implemented")
 }
 func (UnimplementedControllerServer) Clone(context.Context, *CloneRequest) (*DoneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Clone not implemented")
@@ -561,6 +581,24 @@ func _Controller_Acknowledge_Handler(srv interface{}, ctx context.Context, dec f
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ControllerServer).Acknowledge(ctx, req.(*InstanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Controller_RestoreImage_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(RestoreImageRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerServer).RestoreImage(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Controller_RestoreImage_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerServer).RestoreImage(ctx, req.(*RestoreImageRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -776,6 +814,10 @@ var Controller_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Acknowledge",
 			Handler:    _Controller_Acknowledge_Handler,
+		},
+		{
+			MethodName: "RestoreImage",
+			Handler:    _Controller_RestoreImage_Handler,
 		},
 		{
 			MethodName: "Clone",
