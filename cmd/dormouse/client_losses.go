@@ -19,7 +19,11 @@ type lossOfInstance struct {
 
 // warningText says in a line what was lost, where it lies, and what the operator can do.
 func (l lossOfInstance) warningText() string {
-	return fmt.Sprintf("lost: what %s slept in, %s; known to you once you run: dormouse plugin acknowledge %s", l.Callsign, lossText(l.Loss), l.Callsign)
+	text := fmt.Sprintf("lost: what %s slept in, %s", l.Callsign, lossText(l.Loss))
+	if l.Restorable {
+		text += "; once the update is undone: dormouse images restore " + l.Callsign
+	}
+	return text + "; told until you run: dormouse plugin acknowledge " + l.Callsign
 }
 
 // lossText says when and why a plugin's state was lost, and where it is kept.

@@ -74,3 +74,43 @@ func TestLossIsToldUntilAcknowledged(t *testing.T) {
 		t.Errorf("the next host says:\n%s", r.out)
 	}
 }
+
+// An update that is undone makes the loss good: the image that was put aside is put back, once.
+func TestImageIsRestored(t *testing.T) {
+	requireCRIU(t)
+	root, program := t.TempDir(), copyOfCounter(t)
+	original, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := startHost(t, root, strings.ReplaceAll(ownCounter, "PROGRAM", program))
+	h.wait(t, "ready")
+	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!it is activated")
+	h.dormouse(t, "call", "Counter.increment", `{"by":5}`).expect(t, exitDone)
+	h.dormouse(t, "plugin", "suspend", "Counter").expect(t, exitDone)
+	h.dormouse(t, "plugin", "hibernate", "Counter").expect(t, exitDone)
+	replaceProgram(t, program)
+	h.dormouse(t, "plugin", "activate", "Counter").expect(t, exitDone, "it was started afresh")
+	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":0}`)
+	h.dormouse(t, "images", "list", "--root", root).expect(t, exitDone, "aside", "was replaced or changed")
+	h.dormouse(t, "images", "check", "--root", root).expect(t, exitDone)
+
+	h.dormouse(t, "plugin", "deactivate", "Counter").expect(t, exitDone)
+	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!generation 1 stays aside", "!was replaced or changed")
+	if err := os.WriteFile(program+".old", original, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(program+".old", program); err != nil {
+		t.Fatal(err)
+	}
+	h.dormouse(t, "images", "list", "--root", root).expect(t, exitDone, "aside", "yes")
+	h.dormouse(t, "images", "restore", "Counter", "--generation", "7").expect(t, exitFailed, "!there is no image")
+	h.dormouse(t, "images", "restore", "Counter", "--generation", "1").expect(t, exitDone, "Counter sleeps again")
+	if r := h.dormouse(t, "plugin", "list").expect(t, exitDone, "hibernated"); strings.Contains(r.out, "lost") {
+		t.Errorf("what was made good is still told:\n%s", r.out)
+	}
+	h.dormouse(t, "plugin", "wake", "Counter").expect(t, exitDone, "Counter woken")
+	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":5}`)
+	h.dormouse(t, "plugin", "deactivate", "Counter").expect(t, exitDone)
+	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!there is no image that was put aside")
+}

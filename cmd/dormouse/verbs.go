@@ -136,8 +136,10 @@ func verbs() []verb {
 		},
 		{
 			name: "images list", summary: "what is stored of sleeping plugins, and what can still be woken",
-			doc: "Lists the image of each plugin that sleeps on disk, golden images, and refused ones, which are kept\n" +
-				"for a while. USABLE says why nothing can be woken from an image. The host need not run.",
+			doc: "Lists the image of each plugin that sleeps on disk (image), golden images, and those that are kept\n" +
+				"for a while: images that could not be trusted (refused), and ones that did not fit the machine any\n" +
+				"more (aside), which `dormouse images restore` puts back. USABLE says why nothing can be woken from\n" +
+				"an image. The host need not run.",
 			example: "dormouse images list",
 			prepare: imagesListVerb,
 		},
@@ -150,6 +152,15 @@ func verbs() []verb {
 				"and with 1 otherwise, for use in hooks of package managers. The host need not run.",
 			example: "dormouse images check --against /usr/lib/x86_64-linux-gnu/libssl.so.3 || dormouse plugin wake --all",
 			prepare: imagesCheckVerb,
+		},
+		{
+			name: "images restore", args: "NAME", summary: "let a plugin sleep again in an image that was put aside",
+			doc: "An image that did not fit this machine any more, after an update of its program, a library, CRIU\n" +
+				"or the kernel, is put aside for seven days. Once the machine is again what it was, this puts the\n" +
+				"image back. The plugin must be deactivated, and the host must run; it refuses an image that was\n" +
+				"used, can't be trusted, or still does not fit. `dormouse plugin wake NAME` then wakes the plugin.",
+			example: "dormouse plugin deactivate Counter && dormouse images restore Counter",
+			prepare: imagesRestoreVerb,
 		},
 		{
 			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
