@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"sync/atomic"
 
 	"dormouse/hibernate"
@@ -19,18 +18,16 @@ import (
 
 // Engine dumps and restores with one CRIU executable.
 type Engine struct {
-	path    string // of the executable
-	version string
-	findErr error // why CRIU can't be run, nil if it can
-	timing  pager.Timing
+	configured string                  // path of the executable, "" for the one that is installed
+	program    atomic.Pointer[program] // is replaced when another CRIU is found
+	timing     pager.Timing
 	// programFiles is what CRIU runs from, nil before CRIU has restored a tree.
 	programFiles atomic.Pointer[[]string]
 	// The engine makes its own directories in the finder's HelperDir, too.
 	*obstacles.Finder
 
-	checkLock chan struct{} // guards the fields below; a channel, so that a context can end the wait
-	checked   bool          // Check has an answer
-	checkErr  error         // the answer
+	trialLock chan struct{} // guards trial; a channel, so that a context can end the wait
+	trial     trial
 }
 
 var _ hibernate.Engine = (*Engine)(nil)
@@ -41,64 +38,56 @@ var _ hibernate.Engine = (*Engine)(nil)
 // makes its working directories there.
 func Open(path, helperDir string) *Engine {
 	e := &Engine{
-		path: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{HelperDir: helperDir},
-		checkLock: make(chan struct{}, 1),
+		configured: path, timing: pager.DefaultTiming, Finder: &obstacles.Finder{HelperDir: helperDir},
+		trialLock: make(chan struct{}, 1),
 	}
-	e.findErr = e.findCRIUAndVersion()
-	e.checkErr, e.checked = e.findErr, e.findErr != nil
+	e.program.Store(findProgram(path))
 	return e
 }
 
-// findCRIUAndVersion sets the path, unless it is set, and the version of CRIU. The error wraps
-// hibernate.ErrUnsupported if CRIU cannot be run or this process is not root.
-func (e *Engine) findCRIUAndVersion() (err error) {
-	if e.path == "" {
-		e.path = findInstalledCRIU()
-	}
-	if e.path == "" {
-		return fmt.Errorf("%w: CRIU is not installed: run make setup, or set [hibernate] criu to its path", hibernate.ErrUnsupported)
-	}
-	if e.version, err = askCRIUVersion(e.path); err != nil {
-		return fmt.Errorf("%w: cannot run %s: %w", hibernate.ErrUnsupported, e.path, err)
-	}
-	if os.Geteuid() != 0 {
-		return fmt.Errorf("%w: it needs root", hibernate.ErrUnsupported)
-	}
-	return nil
-}
-
 // Path returns the path of the CRIU executable, "" when none was found.
-func (e *Engine) Path() string { return e.path }
+func (e *Engine) Path() string { return e.program.Load().path }
 
 // WhyNotFound returns why CRIU can't be run at all, nil if it can. Unlike Check it tries nothing.
-func (e *Engine) WhyNotFound() error { return e.findErr }
+func (e *Engine) WhyNotFound() error { return e.program.Load().err }
 
 // Name returns "criu" and CRIU's version.
-func (e *Engine) Name() string { return "criu " + e.version }
+func (e *Engine) Name() string { return "criu " + e.program.Load().version }
 
 // Check dumps and restores a process with inet sockets at the first call, since "criu
-// check" finds too little. Later calls return the same answer, unless ctx ended before
-// there was one. The error wraps hibernate.ErrUnsupported.
+// check" finds too little. Later calls return the same answer, but CRIU is tried again
+// if its executable was replaced, or if the trial failed and enough time has passed. The error
+// wraps hibernate.ErrUnsupported.
 func (e *Engine) Check(ctx context.Context) error {
 	select {
-	case e.checkLock <- struct{}{}:
-		defer func() { <-e.checkLock }()
+	case e.trialLock <- struct{}{}:
+		defer func() { <-e.trialLock }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %s is still being tried: %w", hibernate.ErrUnsupported, e.path, ctx.Err())
+		return fmt.Errorf("%w: %s is still being tried: %w", hibernate.ErrUnsupported, e.Path(), ctx.Err())
 	}
-	if e.checked {
-		return e.checkErr
+	if e.trial.holdsFor(e.program.Load()) {
+		return e.trial.err
 	}
+	if e.trial.done && !e.program.Load().isUnchanged() {
+		e.program.Store(findProgram(e.configured))
+	}
+	err := e.WhyNotFound()
+	if err == nil {
+		err = e.tryProgram(ctx)
+	}
+	if err == nil || ctx.Err() == nil {
+		e.trial.record(err)
+	}
+	return err
+}
+
+// tryProgram dumps and restores a process.
+func (e *Engine) tryProgram(ctx context.Context) error {
 	err := e.writeKernelCacheIfNeeded(ctx)
 	if cerr := e.testDumpAndRestore(ctx); cerr != nil {
-		err = fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
-		if ctx.Err() != nil {
-			return err
-		}
-		e.checkErr = err
+		return fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))
 	}
-	e.checked = true
-	return e.checkErr
+	return nil
 }
 
 // ThreadIdentities implements hibernate.Engine.

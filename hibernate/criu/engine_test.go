@@ -102,6 +102,40 @@ func TestCheckSaysWhy(t *testing.T) {
 	}
 }
 
+// A CRIU that is missing or fails for a while is tried again, and one that takes the place of
+// another is asked for its version.
+func TestCheckTriesAgain(t *testing.T) {
+	real := openEngine(t).Path()
+	path := filepath.Join(t.TempDir(), "criu")
+	e := criu.Open(path, t.TempDir())
+	put := func(script string) {
+		must(t, os.WriteFile(path+".new", []byte("#!/bin/sh\n"+script), 0o700))
+		must(t, os.Rename(path+".new", path))
+	}
+	wait := func(what string, is func(err error) bool) {
+		t.Helper()
+		tick, late := time.NewTicker(50*time.Millisecond), time.After(time.Minute)
+		defer tick.Stop()
+		for err := e.Check(t.Context()); !is(err); err = e.Check(t.Context()) {
+			select {
+			case <-tick.C:
+			case <-late:
+				t.Fatalf("not in time: %s: %v", what, err)
+			}
+		}
+	}
+	wait("it is missing", func(err error) bool { return errors.Is(err, hibernate.ErrUnsupported) })
+	put("exec " + real + " \"$@\"")
+	wait("it works", func(err error) bool { return err == nil })
+	if e.Name() == "criu " {
+		t.Error("its version is not known")
+	}
+	put("exit 1")
+	wait("it fails", func(err error) bool { return errors.Is(err, hibernate.ErrUnsupported) })
+	put("exec " + real + " \"$@\"")
+	wait("it works again", func(err error) bool { return err == nil })
+}
+
 // A restore that is given up at any moment ends and leaves no process.
 func TestRestoreGivenUpMidway(t *testing.T) {
 	e := openEngine(t)

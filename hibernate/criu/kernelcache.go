@@ -28,7 +28,7 @@ func (e *Engine) writeKernelCacheIfNeeded(ctx context.Context) error {
 		return err
 	}
 	cmd := exec.CommandContext(ctx, "unshare", "-m", "sh", "-c",
-		`mount -t tmpfs tmpfs /run && { "$0" check >/dev/null 2>&1; cat /run/criu.kdat; }`, e.path)
+		`mount -t tmpfs tmpfs /run && { "$0" check >/dev/null 2>&1; cat /run/criu.kdat; }`, e.Path())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) } // the whole process group, with CRIU
 	cmd.WaitDelay = time.Second                                                          // in case a process outside of the group holds the output

@@ -40,7 +40,7 @@ func (e *Engine) startSessionInBackground(group cgroup.Dir, files []*os.File) *s
 	go func() {
 		defer close(s.started)
 		if s.dir, s.err = os.MkdirTemp(e.HelperDir, workPrefix); s.err == nil {
-			s.criu, s.err = startCRIU(e.path, group, files)
+			s.criu, s.err = startCRIU(e.Path(), group, files)
 		}
 	}()
 	return s
