@@ -19,6 +19,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 
 	"dormouse/configs"
+	"dormouse/internal/http2room"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
 	"dormouse/plugins/peer"
@@ -37,13 +38,13 @@ var (
 
 // Limits of one connection.
 const (
-	maxStreams       = 256       // calls on one connection
-	streamWindow     = 256 << 10 // unread bytes of one call
-	connectionWindow = 1 << 20   // unread bytes on one connection
+	maxStreams       = 256      // calls on one connection
+	streamWindow     = 64 << 10 // unread bytes of one call
+	connectionWindow = 1 << 20  // unread bytes on one connection
 
 	// maxReceived is the size in bytes of the largest message that the host itself refuses,
 	// with Thunder's number. gRPC cuts larger ones off without a number.
-	maxReceived = 4 * shellpb.MaxMessage
+	maxReceived = shellpb.MaxMessage + 1<<20
 )
 
 // Options holds what New needs to make a Communicator.
@@ -52,6 +53,10 @@ type Options struct {
 	Log        zerolog.Logger
 	// Access decides what each client may do; nil stands for a guard with default rules.
 	Access *access.Guard
+	// Memory bounds the bytes of clients' messages; nil stands for no bounds.
+	Memory *peer.Memory
+	// Room is the memory of long messages while they arrive; nil stands for no bounds.
+	Room *http2room.Room
 	// NeededRole returns the role that the JSON-RPC method of that name needs, or with write
 	// the writing of its variable; access.None for an unknown method.
 	NeededRole func(method string, write bool) access.Role
@@ -128,6 +133,7 @@ func (c *Communicator) AddTCPServer(config *tls.Config) *NativeServer {
 // encrypted if config is not nil.
 func (c *Communicator) addNativeServer(identify identifier, config *tls.Config) *NativeServer {
 	n := &NativeServer{connections: newConnectionList(nativeLimits, c.Log, identify, config)}
+	n.connections.memory, n.connections.room = c.Memory, c.Room
 	n.server = c.newServer(&endpoint{Communicator: c}, n.connections)
 	c.natives = append(c.natives, n)
 	return n
@@ -150,6 +156,7 @@ func (n *NativeServer) Serve(l net.Listener) error {
 // calls, one of which may itself wait for the caller of stop.
 func (c *Communicator) ServeInstance(callsign string, l net.Listener) (stop func()) {
 	p := newConnectionList(pluginLimits, c.Log.With().Str("callsign", callsign).Logger(), identifyPlugin(callsign), nil)
+	p.memory, p.room = c.Memory, c.Room
 	s := c.newServer(&endpoint{Communicator: c, ownCallsign: callsign}, p)
 	served := make(chan struct{})
 	go func() {
@@ -209,7 +216,7 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 	s := grpc.NewServer(
 		grpc.Creds(connections),
 		grpc.ForceServerCodecV2(codec{}),
-		grpc.UnknownServiceHandler(numberedStream(e.forwardToInstance)),
+		grpc.UnknownServiceHandler(countingStream(numberedStream(e.forwardToInstance))),
 		grpc.MaxRecvMsgSize(maxReceived),
 		grpc.MaxSendMsgSize(shellpb.MaxMessage),
 		grpc.MaxConcurrentStreams(maxStreams),

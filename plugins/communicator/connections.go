@@ -11,6 +11,7 @@ import (
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc/credentials"
 
+	"dormouse/internal/http2room"
 	"dormouse/plugins/access"
 	"dormouse/plugins/peer"
 )
@@ -20,6 +21,8 @@ import (
 type connectionList struct {
 	limits   peer.Limits
 	places   peer.Places
+	memory   *peer.Memory    // of messages, nil for no bounds
+	room     *http2room.Room // of messages that arrive, nil for no bounds
 	log      zerolog.Logger
 	refusals zerolog.Logger // for what any client can cause; it drops most lines of many
 	identify identifier
@@ -46,6 +49,7 @@ type connection struct {
 	credentials.CommonAuthInfo
 	client access.Client
 	place  *peer.Place
+	memory messageMemory
 
 	mu            sync.Mutex
 	callsUnderWay map[calledService]int
@@ -67,6 +71,9 @@ func (p *connectionList) ServerHandshake(raw net.Conn) (net.Conn, credentials.Au
 		c.place.Free()
 		p.refusals.Warn().Err(err).Stringer("client", c.client).Msg("refused a native connection")
 		return nil, nil, errors.Join(err, raw.Close())
+	}
+	if p.room != nil {
+		conn = http2room.NewServerConn(conn, p.room)
 	}
 	return &listedConn{conn, sync.OnceFunc(func() { p.remove(c) })}, c, nil
 }
@@ -97,12 +104,15 @@ func (p *connectionList) identifyAndAdd(c *connection, raw net.Conn) (conn net.C
 		return nil, errEnding
 	}
 	p.connections[c] = raw
+	c.memory.share = p.memory.Join(c.client)
 	return conn, nil
 }
 
 // remove takes a closed connection off the list.
 func (p *connectionList) remove(c *connection) {
 	c.place.Free()
+	c.memory.close()
+	c.memory.share.Leave()
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.connections, c)

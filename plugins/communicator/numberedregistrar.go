@@ -21,13 +21,19 @@ func (r numberedRegistrar) RegisterService(d *grpc.ServiceDesc, service any) {
 	numbered.Methods, numbered.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
 	for i, m := range d.Methods {
 		numbered.Methods[i].Handler = func(service any, ctx context.Context, decode func(any) error, intercept grpc.UnaryServerInterceptor) (any, error) {
-			receive := func(message any) error { return receiveAndDecode(decode, message) }
+			memory := memoryOfCall(ctx)
+			received := receivedBytes{memory: memory}
+			defer received.giveBack()
+			receive := func(message any) error { return receiveAndDecode(received.counting(decode), message) }
 			answer, err := m.Handler(service, ctx, receive, intercept)
+			if err == nil {
+				answer, err = memory.count(answer)
+			}
 			return answer, withNumber(err)
 		}
 	}
 	for i, s := range d.Streams {
-		numbered.Streams[i].Handler = numberedStream(s.Handler)
+		numbered.Streams[i].Handler = countingStream(numberedStream(s.Handler))
 	}
 	r.ServiceRegistrar.RegisterService(&numbered, service)
 }

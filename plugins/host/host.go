@@ -16,6 +16,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
+	"dormouse/internal/http2room"
 	"dormouse/internal/memory"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/store"
@@ -90,6 +91,7 @@ type Host struct {
 	options    Options
 	log        zerolog.Logger
 	memory     *peer.Memory      // of the fronts' messages; nil in a private host
+	room       *http2room.Room   // of long messages that arrive over gRPC; nil in a private host
 	store      *store.Store      // nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
@@ -180,7 +182,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	}
 	h.Communicator = communicator.New(communicator.Options{
 		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
-		Access: h.Access, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess,
+		Access: h.Access, Memory: h.memory, Room: h.room, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess,
 	}, o.Group)
 	return nil
 }

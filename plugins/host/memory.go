@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	"dormouse/internal/http2room"
 	"dormouse/plugins/peer"
 )
 
@@ -16,6 +17,7 @@ func (h *Host) boundMemory() {
 	}
 	config := h.options.Config.Host
 	h.memory = peer.NewMemory(int64(config.MessageMemory()), int64(config.ClientMemoryOrDefault()))
+	h.room = http2room.NewRoom(int64(config.Memory / 4))
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(int64(config.Memory))
 	}

@@ -50,7 +50,7 @@ func (h *Host) openProcessHost() error {
 	}
 	h.Processes = process.Host{
 		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,
-		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log, Remains: &process.Remains{},
+		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log, Remains: &process.Remains{}, Room: h.room,
 		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
 	}
 	if os.Geteuid() == 0 && !h.options.private { // an ordinary user may run whatever that user can

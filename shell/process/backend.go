@@ -22,6 +22,7 @@ import (
 	"dormouse/hibernate"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/fileid"
+	"dormouse/internal/http2room"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
 	"dormouse/shell"
@@ -57,6 +58,9 @@ type Host struct {
 	// CheckProgram returns an error if the program at the path must not be run, since other
 	// users could change it. Nil accepts every program.
 	CheckProgram func(path string) error
+	// Room is the memory of plugins' long messages while they arrive; nil stands for no
+	// bounds.
+	Room *http2room.Room
 	// Serve serves the host to an instance's plugin on l, which accepts connections
 	// from that plugin only. The function that Serve returns closes l and its
 	// connections and does not wait for calls. When nil, plugins have no host socket.

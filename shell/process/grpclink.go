@@ -20,6 +20,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"dormouse/internal/http2room"
 	"dormouse/internal/procfs"
 	"dormouse/internal/unixsock"
 	"dormouse/shell"
@@ -31,6 +32,7 @@ import (
 // link is one gRPC connection of the host to a plugin, made by go-plugin's client.
 type link struct {
 	socket string // path
+	room   *http2room.Room
 	conn   *grpc.ClientConn
 	made   atomic.Pointer[grpc.ClientConn] // conn, known before go-plugin returns it
 	losses atomic.Int64                    // how often a connection was lost or closed
@@ -41,11 +43,18 @@ type link struct {
 	following   sync.WaitGroup // the readers of the plugin's reports
 }
 
+// Limits of what a plugin may send that nothing has read: of one call, and of all. Each longer
+// message needs room.
+const (
+	streamWindow     = 64 << 10
+	connectionWindow = 1 << 20
+)
+
 // dialLink connects to the plugin of tree t, whose output through go-plugin counts as that
 // of its streams; go-plugin itself writes to log. It makes go-plugin believe that it reattaches to a plugin, so that go-plugin
 // neither starts nor ends a process nor removes files.
-func dialLink(ctx context.Context, t *tree, log zerolog.Logger) (*link, error) {
-	l := &link{socket: t.socket, events: eventOrder{log: log}}
+func dialLink(ctx context.Context, t *tree, room *http2room.Room, log zerolog.Logger) (*link, error) {
+	l := &link{socket: t.socket, room: room, events: eventOrder{log: log}}
 	l.lifetime, l.endLifetime = context.WithCancel(context.Background())
 	address := &net.UnixAddr{Name: t.socket, Net: "unix"}
 	client := plugin.NewClient(&plugin.ClientConfig{
@@ -63,6 +72,8 @@ func dialLink(ctx context.Context, t *tree, log zerolog.Logger) (*link, error) {
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.dial(ctx, t, address) }),
 			grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(shellpb.MaxMessage), grpc.MaxCallSendMsgSize(shellpb.MaxMessage)),
 			grpc.WithDisableServiceConfig(),
+			grpc.WithInitialWindowSize(streamWindow),
+			grpc.WithInitialConnWindowSize(connectionWindow),
 			grpc.WithStreamInterceptor(l.keepConnAndOpenStream),
 		},
 		Reattach: &plugin.ReattachConfig{
@@ -88,6 +99,9 @@ func (l *link) dial(ctx context.Context, t *tree, address *net.UnixAddr) (net.Co
 	conn, err := dialAndCheckPeer(ctx, t, address)
 	if err != nil {
 		return nil, err
+	}
+	if l.room != nil {
+		conn = http2room.NewClientConn(conn, l.room)
 	}
 	return &linkConn{Conn: conn, noteLoss: sync.OnceFunc(func() { l.losses.Add(1) })}, nil
 }
@@ -177,7 +191,7 @@ func (l *link) closeAndWait() {
 // dialAndRouteTo makes a link to the tree and has the router call through it. It returns
 // an error if the tree was stopped meanwhile.
 func (b *Backend) dialAndRouteTo(ctx context.Context, t *tree) error {
-	l, err := dialLink(ctx, t, b.log)
+	l, err := dialLink(ctx, t, b.host.Room, b.log)
 	if err != nil {
 		return err
 	}
