@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"fmt"
 	"maps"
 	"slices"
@@ -26,6 +27,7 @@ type run struct {
 
 type ledger struct {
 	streams.UnimplementedStreamsServer
+	life string // random; the same until the plugin ends
 
 	mu   sync.Mutex
 	runs map[string][]run
@@ -36,39 +38,61 @@ type note struct {
 	N      int    `json:"n"`
 }
 
-func (l *ledger) Initialize(context.Context, *sdk.Instance) error { return nil }
-func (l *ledger) Deinitialize(context.Context, sdk.Reason) error  { return nil }
-func (l *ledger) Suspend(context.Context) error                   { return nil }
-func (l *ledger) Resume(context.Context) error                    { return nil }
+// kept is the answer to a note.
+type kept struct {
+	note
+	Life string `json:"life"`
+}
+
+// account is all that a life has kept.
+type account struct {
+	Life string           `json:"life"`
+	Runs map[string][]run `json:"runs"`
+}
+
+func (l *ledger) Initialize(context.Context, *sdk.Instance) error {
+	l.life = rand.Text()
+	return nil
+}
+func (l *ledger) Deinitialize(context.Context, sdk.Reason) error { return nil }
+func (l *ledger) Suspend(context.Context) error                  { return nil }
+func (l *ledger) Resume(context.Context) error                   { return nil }
 
 func (l *ledger) Register(r grpc.ServiceRegistrar) { streams.RegisterStreamsServer(r, l) }
 
 func (l *ledger) Methods() sdk.Methods {
 	return sdk.Methods{
-		"note": sdk.Method(func(_ context.Context, n note) (note, error) {
+		"note": sdk.Method(func(_ context.Context, n note) (kept, error) {
 			l.add(n)
-			return n, nil
+			return kept{n, l.life}, nil
 		}),
 		"notes": sdk.Method(func(context.Context, struct{}) (map[string][]run, error) {
-			l.mu.Lock()
-			defer l.mu.Unlock()
-			all := maps.Clone(l.runs)
-			for caller := range all {
-				all[caller] = slices.Clone(all[caller])
-			}
-			return all, nil
+			return l.copyRuns(), nil
+		}),
+		"account": sdk.Method(func(context.Context, struct{}) (account, error) {
+			return account{l.life, l.copyRuns()}, nil
 		}),
 	}
 }
 
-// Echo notes a text of the form "caller n".
+func (l *ledger) copyRuns() map[string][]run {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := maps.Clone(l.runs)
+	for caller := range all {
+		all[caller] = slices.Clone(all[caller])
+	}
+	return all
+}
+
+// Echo notes a text of the form "caller n", and answers with its life behind it.
 func (l *ledger) Echo(_ context.Context, in *streams.Text) (*streams.Text, error) {
 	var n note
 	if _, err := fmt.Sscan(in.GetText(), &n.Caller, &n.N); err != nil {
 		return nil, err
 	}
 	l.add(n)
-	return in, nil
+	return &streams.Text{Text: in.GetText() + " " + l.life}, nil
 }
 
 func (l *ledger) add(n note) {
