@@ -87,11 +87,9 @@ func newLog(t *terminal, h configs.Host, tell func(dropped int64)) (zerolog.Logg
 	case h.LogFormat == "journal", auto && t.errIsJournal:
 		w = t.newQueue(newJournaldWriter(t.err), tell)
 	case h.LogFormat == "console", auto && t.errIsTerminal:
-		w = zerolog.ConsoleWriter{
-			Out:        t.err,
-			NoColor:    !t.errIsTerminal || os.Getenv("NO_COLOR") != "",
-			TimeFormat: "15:04:05.000",
-		}
+		w = newConsoleWriter(t, "15:04:05.000", os.Getenv("NO_COLOR") != "")
+	case t.errIsTerminal:
+		w = harmlessWriter{t.err}
 	}
 	return zerolog.New(w).Level(level).With().Timestamp().Logger(), nil
 }

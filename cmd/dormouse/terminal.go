@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -98,10 +99,10 @@ func terminalWidthOrZero(f *os.File) int {
 	return int(size.Col)
 }
 
-// printf writes to out. The first failure is kept in writeErr, so that the verb fails when
+// printf writes to out, made harmless. The first failure is kept in writeErr, so that the verb fails when
 // it has ended.
 func (t *terminal) printf(format string, args ...any) {
-	if _, err := fmt.Fprintf(t.out, format, args...); err != nil && t.writeErr == nil {
+	if _, err := io.WriteString(t.out, harmless(fmt.Sprintf(format, args...))); err != nil && t.writeErr == nil {
 		t.writeErr = fmt.Errorf("cannot write the result: %w", err)
 		if t.onWriteErr != nil {
 			t.onWriteErr()
@@ -109,9 +110,15 @@ func (t *terminal) printf(format string, args ...any) {
 	}
 }
 
-// printErrf writes to err, and ignores a failure.
+// printErrf writes to err, made harmless after a clearLine at the beginning, and ignores a
+// failure.
 func (t *terminal) printErrf(format string, args ...any) {
-	_, _ = fmt.Fprintf(t.err, format, args...) // a failure could not be shown either
+	text, clears := strings.CutPrefix(fmt.Sprintf(format, args...), clearLine)
+	text = harmless(text)
+	if clears {
+		text = clearLine + text
+	}
+	_, _ = io.WriteString(t.err, text) // a failure could not be shown either
 }
 
 // printError writes the error of a verb to err. Where that is systemd's journal each line
@@ -138,12 +145,12 @@ func (t *terminal) printIndentedJSON(v any) error {
 }
 
 // printResultJSON writes the JSON of a result to out: indented for a person or
-// with -o json, else as the host sent it.
+// with -o json, else as the host sent it. Either way it is made harmless.
 func (t *terminal) printResultJSON(result json.RawMessage, format *outputFormat) error {
 	if t.outIsTerminal || format.isJSON() {
 		return t.printIndentedJSON(result)
 	}
-	t.printf("%s\n", result)
+	t.printf("%s\n", bytes.ReplaceAll(result, []byte("\r"), nil)) // only between tokens JSON has one as it is
 	return nil
 }
 

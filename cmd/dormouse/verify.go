@@ -38,7 +38,7 @@ func verifyVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		if *verbose {
-			o.Log = zerolog.New(zerolog.ConsoleWriter{Out: t.err, NoColor: !t.errIsTerminal, TimeFormat: time.TimeOnly}).With().Timestamp().Logger()
+			o.Log = zerolog.New(newConsoleWriter(t, time.TimeOnly, false)).With().Timestamp().Logger()
 		}
 		var v verify.Verification
 		var dir string
