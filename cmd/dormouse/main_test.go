@@ -139,7 +139,10 @@ func startCommand(t *testing.T, root string, cmd *exec.Cmd) *testHost {
 	h := &testHost{root: root, cmd: cmd, log: newLogLines(), exited: make(chan struct{})}
 	stderr, err := cmd.StderrPipe()
 	if err == nil {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		if cmd.SysProcAttr == nil {
+			cmd.SysProcAttr = &syscall.SysProcAttr{}
+		}
+		cmd.SysProcAttr.Setpgid = true
 		err = cmd.Start()
 	}
 	if err != nil {

@@ -55,12 +55,14 @@ func (t *tree) startRoot(cmd *exec.Cmd) error {
 	stdout, stderr := t.output.WriteEnds()
 	cmd.Stdout, cmd.Stderr = stdout, stderr
 	attributes := &syscall.SysProcAttr{Setsid: true}
-	if t.bound {
-		attributes.Pdeathsig = syscall.SIGKILL
-	}
+	atHostEnd := syscall.SIGQUIT // the root kills its descendants then
 	if os.Geteuid() == 0 {
 		attributes.Cloneflags = syscall.CLONE_NEWPID
 		t.ownNamespace = true
+		atHostEnd = syscall.SIGKILL // the kernel kills the namespace with its root
+	}
+	if t.bound {
+		attributes.Pdeathsig = atHostEnd
 	}
 	if t.group != nil {
 		attributes.UseCgroupFD = true
