@@ -83,6 +83,9 @@ func (b *Backend) readGoldenOrRemoveRefused() (image *hibernate.Image, note imag
 	if err == nil && note.WarmKey == nil {
 		err = fmt.Errorf("%w: it does not say what it was made from", hibernate.ErrRefused)
 	}
+	if err == nil {
+		err = b.checkPlaces(note)
+	}
 	if err != nil && !errors.Is(err, hibernate.ErrNoImage) {
 		b.InvalidateGolden(err)
 	}

@@ -260,6 +260,6 @@ func (c checkpointTree) imageNote() (imageNote, error) {
 	info, err := proto.Marshal(c.b.info)
 	return imageNote{
 		Socket: c.t.socket, Output: c.t.output.EngineKeys(), ProgramNSPid: c.t.programNSPid, Information: info, Bound: c.t.bound,
-		Configuration: c.b.startedWith, Limits: c.b.startConfig.Limits,
+		Configuration: c.b.startedWith, Limits: c.b.startConfig.Limits, Places: c.b.places(),
 	}, err
 }

@@ -32,6 +32,9 @@ type imageNote struct {
 	Configuration string `json:"configuration,omitempty"`
 	// Limits are those that the plugin was started with, which it has until it ends.
 	Limits configs.Limits `json:"limits,omitzero"`
+	// Places are the directories that the plugin knows, empty in the images of hosts that did
+	// not note them.
+	Places places `json:"places,omitzero"`
 	// WarmKey identifies the files and settings that a golden image depends on; nil in
 	// other images.
 	WarmKey *warmKey `json:"origin,omitempty"`
@@ -83,6 +86,9 @@ func (b *Backend) restoreAndDiscardImage(ctx context.Context, l life) error {
 	n, err := decodeImageNote(l.image)
 	if err != nil {
 		return fmt.Errorf("%w: %w", hibernate.ErrRefused, err)
+	}
+	if err := b.checkPlaces(n); err != nil {
+		return err
 	}
 	b.takeStartOfImage(n)
 	b.setLife(life{state: lifeWaking, image: l.image})
