@@ -124,3 +124,17 @@ func TestImageAndPlannedUpdate(t *testing.T) {
 		})
 	}
 }
+
+// Without the key of an encrypted image, which only the host may have, a catalog still tells an
+// image that does not fit the machine any more from one that does.
+func TestCatalogWithoutKey(t *testing.T) {
+	b, _ := newPackedFixture(t, packings["encrypted"])
+	b.mustCheckpoint(t)
+	if e := b.catalog(t)[0]; !errors.Is(e.WhyUnusable, hibernate.ErrKey) {
+		t.Errorf("got %v, want that the key is missing", e.WhyUnusable)
+	}
+	b.engine.Version = "2"
+	if e := b.catalog(t)[0]; !errors.Is(e.WhyUnusable, hibernate.ErrChanged) {
+		t.Errorf("got %v, want that the engine is another one", e.WhyUnusable)
+	}
+}

@@ -24,12 +24,9 @@ func (i *Image) newTagger() (pack.Tagger, error) {
 	return pack.NewTagger(i.dir.store.key, i.manifest.ID)
 }
 
-// CheckFitsHost returns an ErrKey if the host lacks the image's key, and an ErrChanged
-// unless the engine, the kernel and the code are those that the image was made with.
+// CheckFitsHost returns an ErrChanged unless the engine, the kernel and the code are those that
+// the image was made with, and an ErrKey if only the image's key is missing.
 func (i *Image) CheckFitsHost(e Engine) error {
-	if err := i.CheckHostHasKey(); err != nil {
-		return err
-	}
 	m := &i.manifest
 	if now := e.Name(); m.Engine != now {
 		return fmt.Errorf("%w: it was made by %s, installed is %s", ErrChanged, m.Engine, now)
@@ -41,7 +38,10 @@ func (i *Image) CheckFitsHost(e Engine) error {
 	if err != nil {
 		return err
 	}
-	return checkCodeUnchanged(m.Code, t)
+	if err := checkCodeUnchanged(m.Code, t); err != nil {
+		return err
+	}
+	return i.CheckHostHasKey()
 }
 
 // verifyAllButMemory verifies that the image fits the host, and everything in it but the
