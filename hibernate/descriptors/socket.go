@@ -111,7 +111,7 @@ const (
 
 // tcpState returns the state of the socket, tcpClosed if it is not one of TCP.
 func tcpState(fd int, k kind) (int, error) {
-	if k.protocol != unix.IPPROTO_TCP {
+	if k.protocol != unix.IPPROTO_TCP || k.family != unix.AF_INET && k.family != unix.AF_INET6 { // others number protocols in their own way
 		return tcpClosed, nil
 	}
 	var info [1]byte // begins with the state

@@ -1,12 +1,12 @@
 package procfs
 
 import (
+	"encoding/binary"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -43,29 +43,30 @@ func Descriptors(pid int) []Descriptor {
 	return open
 }
 
-// DeviceNumber returns the number of the open device, and isDevice = false when the file is
-// not a device.
-func (d Descriptor) DeviceNumber() (number uint64, isDevice bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.path(), &st); err != nil {
-		return 0, false
-	}
-	kind := st.Mode & unix.S_IFMT
-	return st.Rdev, kind == unix.S_IFCHR || kind == unix.S_IFBLK
+// File is what the file system says of an open file.
+type File struct {
+	Type     uint32 // S_IFREG and its like, see inode(7)
+	Device   uint64 // the number of a device
+	MountID  uint64 // see MountTypes
+	Links    uint32 // the number of its names
+	DiskSize int64  // the bytes that it occupies on its disk
+	Number   uint64 // of its inode
+	On       uint64 // the device number of its file system
 }
 
-// MountID returns the ID of the mount that the file or directory is on, 0 when the
-// descriptor is open on something else, such as a socket or a device.
-func (d Descriptor) MountID() uint64 {
+// IsDeleted reports whether the file is regular and has no name any more.
+func (f File) IsDeleted() bool { return f.Type == unix.S_IFREG && f.Links == 0 }
+
+// File returns what the file system says of the open file, and an error if it is closed.
+func (d Descriptor) File() (File, error) {
 	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_TYPE|unix.STATX_MNT_ID, &st); err != nil {
-		return 0
+	if err := unix.Statx(unix.AT_FDCWD, d.path(), 0, unix.STATX_BASIC_STATS|unix.STATX_MNT_ID, &st); err != nil {
+		return File{}, err
 	}
-	kind := st.Mode & unix.S_IFMT
-	if !strings.HasPrefix(d.Target, "/") || strings.HasPrefix(d.Target, "/memfd:") || kind != unix.S_IFREG && kind != unix.S_IFDIR {
-		return 0
-	}
-	return st.Mnt_id
+	return File{
+		Type: uint32(st.Mode & unix.S_IFMT), Device: unix.Mkdev(st.Rdev_major, st.Rdev_minor), MountID: st.Mnt_id,
+		Links: st.Nlink, DiskSize: int64(st.Blocks) * 512, Number: st.Ino, On: unix.Mkdev(st.Dev_major, st.Dev_minor),
+	}, nil
 }
 
 // SocketInode returns the inode of the open socket, 0 when the file is not a socket.
@@ -107,28 +108,15 @@ func (d Descriptor) OpenFlags() uint64 {
 	return flags
 }
 
-// DiskSizeIfDeleted returns the bytes that a deleted regular file occupies on its disk, and
-// isDeletedFile = false for any other file.
-func (d Descriptor) DiskSizeIfDeleted() (size int64, isDeletedFile bool) {
-	var st unix.Stat_t
-	if err := unix.Stat(d.path(), &st); err != nil {
-		return 0, false
-	}
-	return st.Blocks * 512, st.Nlink == 0 && st.Mode&unix.S_IFMT == unix.S_IFREG
-}
-
 // HasUnreadData reports whether the socket has received data that the process has not read
 // yet. It returns an error for other files.
 func (d Descriptor) HasUnreadData() (unread bool, err error) {
 	err = d.WithDuplicate(func(fd int) error {
-		var words [9]uint32 // the first is SK_MEMINFO_RMEM_ALLOC
-		size := uint32(unsafe.Sizeof(words))
-		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_MEMINFO,
-			uintptr(unsafe.Pointer(&words)), uintptr(unsafe.Pointer(&size)), 0)
-		if errno != 0 {
-			return errno
+		words := make([]byte, 9*4) // the first is SK_MEMINFO_RMEM_ALLOC
+		if _, err := getsockoptBytes(fd, unix.SOL_SOCKET, unix.SO_MEMINFO, words); err != nil {
+			return err
 		}
-		unread = words[0] > 0
+		unread = binary.NativeEndian.Uint32(words) > 0
 		return nil
 	})
 	return unread, err

@@ -49,16 +49,22 @@ func TestDescriptors(t *testing.T) {
 	}
 	defer file.Close()
 	d := find(t, int(file.Fd()))
-	if _, device := d.DeviceNumber(); d.Target != path || device || d.SocketInode() != 0 || d.SocketProtocol() != "" {
-		t.Errorf("a file is %+v", d)
+	if f, err := d.File(); err != nil || d.Target != path || f.Type != unix.S_IFREG || f.Links != 1 || f.IsDeleted() || d.SocketInode() != 0 || d.SocketProtocol() != "" {
+		t.Errorf("a file is %+v, %+v, error %v", d, f, err)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if f, err := find(t, int(file.Fd())).File(); err != nil || !f.IsDeleted() {
+		t.Errorf("a deleted file is %+v, error %v", f, err)
 	}
 	null, err := os.Open(os.DevNull)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer null.Close()
-	if number, ok := find(t, int(null.Fd())).DeviceNumber(); !ok || unix.Major(number) != 1 || unix.Minor(number) != 3 {
-		t.Errorf("/dev/null is device %d, %v", number, ok)
+	if f, err := find(t, int(null.Fd())).File(); err != nil || f.Type != unix.S_IFCHR || f.Device != unix.Mkdev(1, 3) {
+		t.Errorf("/dev/null is %+v, error %v", f, err)
 	}
 	if gone := Descriptors(1 << 30); len(gone) != 0 {
 		t.Errorf("no process has %v open", gone)

@@ -25,8 +25,8 @@ func DroppableMemory(pids []int) (spans []MemorySpan, err error) {
 			return nil, err
 		}
 		for _, m := range mappings {
-			if slices.Contains(m.flags, "dp") {
-				spans = append(spans, MemorySpan{ID: NSPid(pid), Start: m.start, End: m.end})
+			if slices.Contains(m.Flags, "dp") {
+				spans = append(spans, MemorySpan{ID: NSPid(pid), Start: m.Start, End: m.End})
 			}
 		}
 	}

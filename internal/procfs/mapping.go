@@ -5,23 +5,34 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// mapping is a range of the memory of a process, from start up to end.
-type mapping struct {
-	start, end uint64
-	access     string // such as "rw-p"; the last letter is "s" for shared memory
-	inode      string // "0" without a file
-	name       string // a path, or a name in brackets, or ""
-	flags      []string
+// Mapping is a range of the memory of a process, from Start up to End.
+type Mapping struct {
+	Start, End uint64
+	Access     string // such as "rw-p"; the last letter is "s" for shared memory
+	Inode      string // "0" without a file
+	Name       string // a path, or a name in brackets, or ""
+	// Flags are two letters each, see VmFlags in proc_pid_smaps(5), and Key is the
+	// protection key, "" for none. Both are known only from MappingsWithFlags.
+	Flags []string
+	Key   string
 }
+
+// Mappings returns the mappings of a process, nil when the process has ended.
+func Mappings(pid int) ([]Mapping, error) { return readMappings(pid, "maps") }
+
+// MappingsWithFlags returns the mappings of a process with their flags, nil when the process
+// has ended. It takes longer than Mappings: the kernel looks at each page.
+func MappingsWithFlags(pid int) ([]Mapping, error) { return readMappings(pid, "smaps") }
 
 // readMappings returns the mappings of a process, nil when the process has ended, from
 // its file "maps", or "smaps", which has the flags also.
-func readMappings(pid int, mapsOrSmaps string) ([]mapping, error) {
+func readMappings(pid int, mapsOrSmaps string) ([]Mapping, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, mapsOrSmaps))
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return nil, nil
@@ -33,20 +44,46 @@ func readMappings(pid int, mapsOrSmaps string) ([]mapping, error) {
 }
 
 // parseMappings returns the mappings in the text of a file maps or smaps.
-func parseMappings(text string) (all []mapping, err error) {
+func parseMappings(text string) (all []Mapping, err error) {
 	for line := range strings.Lines(text) {
-		switch flags, hasFlags := strings.CutPrefix(line, "VmFlags:"); {
-		case hasFlags && len(all) > 0:
-			all[len(all)-1].flags = strings.Fields(flags)
-		case line[0] < 'A' || line[0] > 'Z': // address access offset device inode name
-			m := mapping{name: strings.TrimSuffix(skipFields(line, 5), "\n")}
-			if _, err := fmt.Sscanf(line, "%x-%x %s %s %s %s", &m.start, &m.end, &m.access, new(string), new(string), &m.inode); err != nil {
+		if line[0] < 'A' || line[0] > 'Z' {
+			m, err := parseMappingLine(strings.TrimSuffix(line, "\n"))
+			if err != nil {
 				return nil, fmt.Errorf("cannot understand the mapping %q: %w", line, err)
 			}
 			all = append(all, m)
+			continue
+		}
+		if len(all) == 0 {
+			continue
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok {
+			all[len(all)-1].Flags = strings.Fields(flags)
+		}
+		if key, ok := strings.CutPrefix(line, "ProtectionKey:"); ok && strings.TrimSpace(key) != "0" {
+			all[len(all)-1].Key = strings.TrimSpace(key)
 		}
 	}
 	return all, nil
+}
+
+// parseMappingLine returns the mapping in a line of the file maps: address, access, offset,
+// device, inode and name.
+func parseMappingLine(line string) (m Mapping, err error) {
+	address, rest, _ := strings.Cut(line, " ")
+	start, end, _ := strings.Cut(address, "-")
+	if m.Start, err = strconv.ParseUint(start, 16, 64); err != nil {
+		return m, err
+	}
+	if m.End, err = strconv.ParseUint(end, 16, 64); err != nil {
+		return m, err
+	}
+	m.Access, rest, _ = strings.Cut(rest, " ")
+	_, rest, _ = strings.Cut(rest, " ")
+	_, rest, _ = strings.Cut(rest, " ")
+	m.Inode, rest, _ = strings.Cut(rest, " ")
+	m.Name = strings.TrimLeft(rest, " ")
+	return m, nil
 }
 
 // ExecutedFiles returns the paths of the regular files that the processes execute from,
@@ -59,8 +96,8 @@ func ExecutedFiles(pids []int) (paths []string, err error) {
 			return nil, err
 		}
 		for _, m := range mappings {
-			if m.isNamedFile() && strings.Contains(m.access, "x") {
-				paths = append(paths, m.name)
+			if m.isNamedFile() && strings.Contains(m.Access, "x") {
+				paths = append(paths, m.Name)
 			}
 		}
 		if script := ScriptOf(pid); script != "" {
@@ -72,22 +109,9 @@ func ExecutedFiles(pids []int) (paths []string, err error) {
 }
 
 // isNamedFile reports whether the mapping is of a regular file that has its name still.
-func (m mapping) isNamedFile() bool {
-	return m.inode != "0" && strings.HasPrefix(m.name, "/") && !strings.HasSuffix(m.name, " (deleted)") &&
-		!strings.HasPrefix(m.name, "/memfd:") && !strings.HasPrefix(m.name, "/dev/")
-}
-
-// MappingNames returns the names of the mappings of the process, sorted, each once:
-// paths, and names in brackets such as "[vdso]". It returns nil when the process has ended.
-func MappingNames(pid int) (names []string) {
-	mappings, _ := readMappings(pid, "maps")
-	for _, m := range mappings {
-		if m.name != "" {
-			names = append(names, m.name)
-		}
-	}
-	slices.Sort(names)
-	return slices.Compact(names)
+func (m Mapping) isNamedFile() bool {
+	return m.Inode != "0" && strings.HasPrefix(m.Name, "/") && !strings.HasSuffix(m.Name, " (deleted)") &&
+		!strings.HasPrefix(m.Name, "/memfd:") && !strings.HasPrefix(m.Name, "/dev/")
 }
 
 // DeletedFilesMapped returns the bytes that each deleted file occupies on its disk which the
@@ -96,12 +120,12 @@ func DeletedFilesMapped(pid int) map[string]int64 {
 	mappings, _ := readMappings(pid, "maps")
 	var sizes map[string]int64
 	for _, m := range mappings {
-		path, isDeleted := strings.CutSuffix(m.name, " (deleted)")
+		path, isDeleted := strings.CutSuffix(m.Name, " (deleted)")
 		if !isDeleted || path == "/dev/zero" || strings.HasPrefix(path, "/memfd:") || strings.HasPrefix(path, "/SYSV") {
 			continue
 		}
 		var st unix.Stat_t
-		if err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End), &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG {
 			continue
 		}
 		if sizes == nil {
@@ -115,8 +139,8 @@ func DeletedFilesMapped(pid int) map[string]int64 {
 // PrivateMappingLargerThan returns the size in bytes of a private mapping of the process that
 // is larger than limit and not MAP_NORESERVE, 0 if there is none.
 func PrivateMappingLargerThan(pid int, limit int64) (size int64) {
-	isLarge := func(m mapping) bool {
-		return strings.HasSuffix(m.access, "p") && int64(m.end-m.start) > limit //nolint:gosec // no process has half of all addresses
+	isLarge := func(m Mapping) bool {
+		return strings.HasSuffix(m.Access, "p") && int64(m.End-m.Start) > limit //nolint:gosec // no process has half of all addresses
 	}
 	mappings, _ := readMappings(pid, "maps")
 	if !slices.ContainsFunc(mappings, isLarge) {
@@ -124,8 +148,8 @@ func PrivateMappingLargerThan(pid int, limit int64) (size int64) {
 	}
 	mappings, _ = readMappings(pid, "smaps") // takes much longer
 	for _, m := range mappings {
-		if isLarge(m) && !slices.Contains(m.flags, "nr") {
-			return int64(m.end - m.start) //nolint:gosec // as above
+		if isLarge(m) && !slices.Contains(m.Flags, "nr") {
+			return int64(m.End - m.Start) //nolint:gosec // as above
 		}
 	}
 	return 0
@@ -136,12 +160,12 @@ func PrivateMappingLargerThan(pid int, limit int64) (size int64) {
 func SharedFileMappedAt(pid int, address uint64) string {
 	mappings, _ := readMappings(pid, "maps")
 	for _, m := range mappings {
-		if address < m.start || m.end <= address || !strings.HasSuffix(m.access, "s") {
+		if address < m.Start || m.End <= address || !strings.HasSuffix(m.Access, "s") {
 			continue
 		}
 		var st unix.Stat_t
-		if err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end), &st); err == nil && st.Nlink > 0 {
-			return m.name
+		if err := unix.Stat(fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End), &st); err == nil && st.Nlink > 0 {
+			return m.Name
 		}
 	}
 	return ""

@@ -64,8 +64,15 @@ func TestMapped(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	names := MappingNames(os.Getpid())
-	if !slices.Contains(names, self) || !slices.Contains(names, "[vdso]") || slices.Contains(names, "") || len(slices.Compact(slices.Clone(names))) != len(names) {
-		t.Errorf("got %q", names)
+	for name, read := range map[string]func(int) ([]Mapping, error){"maps": Mappings, "smaps": MappingsWithFlags} {
+		mappings, err := read(os.Getpid())
+		code := slices.IndexFunc(mappings, func(m Mapping) bool { return m.Name == self && m.Access == "r-xp" })
+		vdso := slices.IndexFunc(mappings, func(m Mapping) bool { return m.Name == "[vdso]" && m.IsMadeByKernel() })
+		if err != nil || code < 0 || vdso < 0 || mappings[code].Start >= mappings[code].End || mappings[code].Inode == "0" {
+			t.Fatalf("%s: got %+v, error %v", name, mappings, err)
+		}
+		if flags := mappings[code].Flags; slices.Contains(flags, "ex") != (name == "smaps") {
+			t.Errorf("%s: code has the flags %q", name, flags)
+		}
 	}
 }

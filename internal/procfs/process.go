@@ -23,6 +23,13 @@ func Parent(pid int) int {
 	return parent
 }
 
+// ExitSignal returns the signal that the parent gets when the process ends, usually SIGCHLD,
+// 0 when the process is gone.
+func ExitSignal(pid int) int {
+	signal, _ := strconv.Atoi(statField(pid, 38))
+	return signal
+}
+
 // NSPid returns the PID of the process, or the TID of the thread, in its own PID namespace,
 // 0 when the process or thread is gone.
 func NSPid(pid int) int {

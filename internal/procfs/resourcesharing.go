@@ -6,11 +6,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Resources that processes may share, see clone(2) and kcmp(2).
+// Resources that processes and threads may share, see clone(2) and kcmp(2).
 const (
-	SharedMemory    = 1 // the address space, KCMP_VM
-	SharedDirectory = 3 // the working directory and the root directory, KCMP_FS
+	SharedMemory      = 1 // the address space, KCMP_VM
+	SharedDescriptors = 2 // the table of descriptors, KCMP_FILES
+	SharedDirectory   = 3 // umask, working directory and root directory, KCMP_FS
 )
+
+// Share reports whether two threads share the resource. It returns true if that can't be
+// found out, as when one has ended.
+func Share(tid1, tid2, resource int) bool {
+	result, _, errno := unix.RawSyscall6(unix.SYS_KCMP, uintptr(tid1), uintptr(tid2), uintptr(resource), 0, 0, 0)
+	return errno != 0 || result == 0
+}
 
 // PairsSharing returns pairs of processes that share the resource, the lower PID first. Three
 // processes that share one make two pairs. resource is SharedMemory or SharedDirectory.

@@ -27,7 +27,7 @@ func UnlinkedFiles(pids []int) (files []UnlinkedFile) {
 		}
 		mappings, _ := readMappings(pid, "maps")
 		for _, m := range mappings {
-			files = appendIfUnlinked(files, m.name, fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.start, m.end))
+			files = appendIfUnlinked(files, m.Name, fmt.Sprintf("/proc/%d/map_files/%x-%x", pid, m.Start, m.End))
 		}
 	}
 	return files

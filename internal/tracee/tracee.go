@@ -22,6 +22,25 @@ const limit = 5 * time.Second
 // errLate is the error of a thread that neither stopped nor ended in time.
 var errLate = errors.New("it neither stops nor ends")
 
+// UntraceableError is the error of a living thread that can't be made to execute a system
+// call.
+type UntraceableError struct {
+	TID   int
+	Cause error // Err32Bit or ErrDispatches
+}
+
+// The causes of an UntraceableError.
+var (
+	Err32Bit      = errors.New("it is a 32-bit program")
+	ErrDispatches = errors.New("it dispatches its system calls itself")
+)
+
+// Error returns the cause.
+func (e *UntraceableError) Error() string { return e.Cause.Error() }
+
+// Unwrap returns the cause.
+func (e *UntraceableError) Unwrap() error { return e.Cause }
+
 // SyscallInThreads makes each thread execute the system call, and returns the results by
 // thread ID. Threads that have ended have no result. The error names the threads that
 // could not be traced; the results of the others are valid. The system call must neither
@@ -146,10 +165,10 @@ func (t *thread) saveStateAndRunToSyscallEntry(call systemCall) (err error) {
 	}
 	r := t.registers
 	if !r.is64Bit() {
-		return errors.New("it is a 32-bit program")
+		return &UntraceableError{t.tid, Err32Bit}
 	}
 	if t.hasSyscallUserDispatch() {
-		return errors.New("it dispatches its system calls itself")
+		return &UntraceableError{t.tid, ErrDispatches}
 	}
 	address, err := t.syscallInstructionAddress()
 	if err != nil {
