@@ -22,13 +22,13 @@ import (
 // openable has functions that open an object for good. The keys are the words by which
 // an obstacle names the object; an object whose key begins with "ok" is no obstacle.
 var openable = map[string]func() (int, error){
-	"":                        func() (int, error) { return 0, nil },
-	"anon_inode:[io_uring]":   ioUring,
-	"anon_inode:[perf_event]": perfEvent,
+	"":                      func() (int, error) { return 0, nil },
+	"io_uring":              ioUring,
+	"a performance counter": perfEvent,
 	"a socket of protocol MPTCP": func() (int, error) {
 		return listening(unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, unix.IPPROTO_MPTCP))
 	},
-	"anon_inode:[userfaultfd]": func() (int, error) {
+	"userfaultfd": func() (int, error) {
 		fd, _, errno := unix.Syscall(unix.SYS_USERFAULTFD, unix.O_CLOEXEC, 0, 0)
 		if errno != 0 {
 			return 0, errno
@@ -38,7 +38,7 @@ var openable = map[string]func() (int, error){
 	"a socket of protocol AF_VSOCK": func() (int, error) { return unix.Socket(unix.AF_VSOCK, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0) },
 	"the device /dev/kvm":           func() (int, error) { return unix.Open("/dev/kvm", unix.O_RDWR|unix.O_CLOEXEC, 0) },
 	"the device /dev/fuse":          func() (int, error) { return unix.Open("/dev/fuse", unix.O_RDWR|unix.O_CLOEXEC, 0) },
-	"/proc/":                        func() (int, error) { return unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
+	"a file of a process":           func() (int, error) { return unix.Open("/proc/self/status", unix.O_RDONLY|unix.O_CLOEXEC, 0) },
 
 	"ok null":    func() (int, error) { return unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0) },
 	"ok proc":    func() (int, error) { return unix.Open("/proc/meminfo", unix.O_RDONLY|unix.O_CLOEXEC, 0) },

@@ -3,7 +3,7 @@ package kinds
 // processes are what a whole process may be or have, besides descriptors and memory.
 var processes = Table{
 	{Kind: "family", Fate: ComesBack, Text: "children, grandchildren, orphans, zombies with their status, stopped children; sessions and process groups; children that fork and execute all the time"},
-	{Kind: "traced", Fate: Refused, Text: "a child under a debugger",
+	{Kind: "traced", Fate: Refused, Text: "a process under a debugger, also of the plugin itself",
 		Name: "is being traced", Advice: "end the debugger first"},
 	{Kind: "namespace", Fate: Refused, Text: "a namespace of a child: user, PID, mount, network, UTS, IPC, cgroup or time",
 		Name: "has a namespace of its own", Advice: "the program must not make namespaces (unshare, containers)"},
@@ -25,5 +25,9 @@ var processes = Table{
 		Name: "has PR_SET_MDWE", Advice: "it would wake up without: the program must do without, " + orPageOut},
 	{Kind: "personality", Fate: Refused, Text: "personality(2) other than the host's",
 		Name: "has another personality", Advice: "it would be lost: start it without setarch"},
-	{Kind: "session-keyring", Fate: Lost, Text: "a session keyring of its own: the process wakes up in the host's; join it again in `AfterRestore`"},
+	{Kind: "exit-signal", Fate: Refused, Text: "children made with another exit signal than SIGCHLD (clone)",
+		Name: "would end with another signal than SIGCHLD", Advice: "the program must make its children with SIGCHLD, as fork does"},
+	{Kind: "keyring", Fate: Lost, Text: "keyrings of a session, process or thread: the process wakes up in the host's; join them, or add the keys, again in `AfterRestore`"},
+	{Kind: "autogroup", Fate: Lost, Text: "the nice value of an autogroup (/proc/self/autogroup)"},
+	{Kind: "processor-time", Fate: Lost, Text: "processor time and other numbers of getrusage: they begin at zero"},
 }

@@ -17,15 +17,15 @@ func findSharedMemoryOrDirectory(treePIDs []int, found *findings) {
 		switch {
 		case !procfs.HasUninterruptibleThread(pair[0]):
 			if isStillShared(pair, procfs.SharedMemory) {
-				found.addProcess(pair[1], fmt.Sprintf("shares its memory with process %d", pair[0]), "the program must use threads, or fork without CLONE_VM")
+				found.lookAtProcess(pair[1], "shared-memory", fmt.Sprintf(" with process %d", pair[0]))
 			}
 		case isPresentAfterWait(func() bool { return isStillShared(pair, procfs.SharedMemory) }):
-			found.addProcess(pair[1], fmt.Sprintf("holds process %d in a vfork", pair[0]), "it must execute another program at once, or end").passing = true
+			found.lookAtProcess(pair[1], "vfork", fmt.Sprintf(", %d", pair[0]))
 		}
 	}
 	for _, pair := range procfs.PairsSharing(alive, procfs.SharedDirectory) {
 		if isStillShared(pair, procfs.SharedDirectory) {
-			found.addProcess(pair[1], fmt.Sprintf("shares its working directory with process %d", pair[0]), "the program must fork without CLONE_FS")
+			found.lookAtProcess(pair[1], "shared-directory", fmt.Sprintf(" with process %d", pair[0]))
 		}
 	}
 }

@@ -38,7 +38,7 @@ func (f *Finder) findAndNoteLandlockDomains(processes []treeProcess, found *find
 	}
 	for _, tid := range suspects {
 		if pid := pidOf[tid]; pid != 0 {
-			found.addProcess(pid, formatLandlockDomain(tid), landlockDomainAdvice)
+			found.lookAtProcess(pid, "landlock", fmt.Sprintf(" of thread %d", tid))
 			f.landlocked.addThreadAndDropEnded(tid)
 			maps.DeleteFunc(pidOf, func(_, of int) bool { return of == pid }) // one finding per process
 		}
@@ -68,19 +68,6 @@ func (f *Finder) threadsUnableToInspectBystander(tids []int) (barred []int, err 
 	}
 	slices.Sort(barred)
 	return barred, nil
-}
-
-// landlockDomainAdvice says what to do about a Landlock domain.
-const landlockDomainAdvice = "it would wake up without: restrict it otherwise (seccomp, capabilities, another user), " + orPageOut
-
-// orPageOut is the end of the advice about an obstacle to a dump that does not prevent a
-// page-out.
-const orPageOut = "or let it be paged out"
-
-// formatLandlockDomain returns what the error says about a process with a thread in a
-// Landlock domain.
-func formatLandlockDomain(tid int) string {
-	return fmt.Sprintf("has the Landlock domain of thread %d", tid)
 }
 
 // isLandlockEnabled reports whether the kernel has Landlock and it is not disabled.
@@ -122,7 +109,7 @@ func (k *landlockedThreads) findKnownInTree(treePIDs []int, found *findings) {
 	for _, pid := range treePIDs {
 		for _, tid := range procfs.ThreadIDs(pid) {
 			if started, known := k.started[tid]; known && procfs.StartTicks(tid) == started {
-				found.addProcess(pid, formatLandlockDomain(tid), landlockDomainAdvice)
+				found.lookAtProcess(pid, "landlock", fmt.Sprintf(" of thread %d", tid))
 				break
 			}
 		}

@@ -1,8 +1,8 @@
 package obstacles
 
 import (
+	"fmt"
 	"os"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -26,8 +26,7 @@ func findProcessObstacles(treePIDs []int, found *findings) {
 	}
 	hostPersonality := procfs.Personality(os.Getpid())
 	if mounts := procfs.Namespace(os.Getpid(), "mnt"); mounts != "" && rootNamespaces["mnt"] != "" && rootNamespaces["mnt"] != mounts {
-		found.addProcess(root, "has other mounts than the host, because an earlier host started it",
-			"start it again; the unit must not have PrivateTmp, ProtectSystem and their like where plugins outlive the host")
+		found.lookAtProcess(root, "other-mounts", "")
 	}
 	for _, pid := range treePIDs {
 		if procfs.HasEnded(pid) {
@@ -35,51 +34,32 @@ func findProcessObstacles(treePIDs []int, found *findings) {
 		}
 		for _, kind := range namespaces {
 			if own := procfs.Namespace(pid, kind); own != "" && rootNamespaces[kind] != "" && own != rootNamespaces[kind] {
-				found.addProcess(pid, "has a namespace of its own, "+own, "the program must not make namespaces (unshare, containers)")
+				found.lookAtProcess(pid, "namespace", ", "+own)
 				break // a process with one such namespace usually has several
 			}
 		}
 		if own := cgroup.PathBelowMount(pid); own != rootCgroup && own != "" {
-			found.addProcess(pid, "is in a cgroup of its own, "+own, "it would wake up in the plugin's: the program must not make cgroups")
+			found.lookAtProcess(pid, "cgroup", ", "+own)
 		}
 		if personality := procfs.Personality(pid); personality != hostPersonality && personality != "" {
-			found.addProcess(pid, "has another personality, "+personality, "it would be lost: start it without setarch")
+			found.lookAtProcess(pid, "personality", ", "+personality)
 		}
 		if procfs.IsTraced(pid) {
-			found.addProcess(pid, "is being traced", "end the debugger first")
+			found.lookAtProcess(pid, "traced", "")
 		}
 		if !mayDumpOthers && procfs.HasOtherUserOrGroup(pid) {
-			found.addProcess(pid, "runs as another user", "the host needs the capability CAP_SYS_RESOURCE for that")
+			found.lookAtProcess(pid, "other-user", "")
 		}
-		findUnsupportedMappings(pid, found)
-	}
-}
-
-// findUnsupportedMappings finds mappings of the process that CRIU cannot dump: of System V
-// shared memory, devices, anonymous inodes and large deleted files.
-func findUnsupportedMappings(pid int, found *findings) {
-	for _, path := range procfs.MappingNames(pid) {
-		switch {
-		case strings.HasPrefix(path, "/SYSV"):
-			found.addProcess(pid, "has System V shared memory mapped, "+path, "the program must use shm_open or memfd_create instead")
-		case strings.HasPrefix(path, "anon_inode:"), isDeviceFile(path):
-			found.addProcess(pid, "has "+path+" mapped", "unmap it in BeforeCheckpoint")
+		findMappingObstacles(pid, found)
+		for path, size := range procfs.DeletedFilesMapped(pid) {
+			if size > MaxDeletedFileSize {
+				found.lookAtProcess(pid, "deleted-large-mapped", ", "+path)
+			}
+		}
+		if signal := procfs.ExitSignal(pid); pid != root && signal != 0 && signal != int(unix.SIGCHLD) {
+			found.lookAtProcess(pid, "exit-signal", fmt.Sprintf(", %d", signal))
 		}
 	}
-	for path, size := range procfs.DeletedFilesMapped(pid) {
-		if size > MaxDeletedFileSize {
-			found.addProcess(pid, "has a large deleted file mapped, "+path, "close it in BeforeCheckpoint, or keep its name")
-		}
-	}
-}
-
-// isDeviceFile reports whether the mapped path is a device. /dev/zero is memory.
-func isDeviceFile(path string) bool {
-	if !strings.HasPrefix(path, "/dev/") || path == "/dev/zero" {
-		return false
-	}
-	info, err := os.Stat(path)
-	return err == nil && info.Mode()&os.ModeDevice != 0
 }
 
 // mayDumpOtherUsers reports whether CRIU, started by this host, may read the limits of

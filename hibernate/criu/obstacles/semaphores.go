@@ -30,8 +30,7 @@ func findHeldSemaphores(processes []treeProcess, found *findings) error {
 				return fmt.Errorf("cannot tell whether process %d holds a System V semaphore: %w", p.pid, err)
 			}
 			if holds {
-				found.addProcess(p.pid, fmt.Sprintf("holds a System V semaphore with SEM_UNDO, in the array %d", array.id),
-					"it would be released while the plugin sleeps: release it in BeforeCheckpoint, or use flock").passing = true
+				found.lookAtProcess(p.pid, "sysv-sem-undo", fmt.Sprintf(", in the array %d", array.id))
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"dormouse/hibernate/criu/kinds"
 	"dormouse/internal/procfs"
 )
 
@@ -25,7 +26,7 @@ func findTCPListenerObstacles(treePIDs []int, found *findings) {
 			}
 			s, err := d.TCPSocket()
 			if err == nil && s.Waiting > 0 {
-				found.addOrMergeDescriptor(d, fmt.Sprintf("a TCP port, %s, with connections that it has not accepted", s.Port), "accept them, or close the port in BeforeCheckpoint").passing = true
+				found.lookAtDescriptor(d, "tcp-waiting", ", "+s.Port)
 			}
 			switch {
 			case err != nil || s.Reuse:
@@ -38,8 +39,7 @@ func findTCPListenerObstacles(treePIDs []int, found *findings) {
 	}
 	for _, c := range accepted {
 		if listening[c.port] {
-			found.addOrMergeDescriptor(c.Descriptor, "a connection to its own listening TCP port "+c.port,
-				"set SO_REUSEADDR on the listening socket, or close the connection in BeforeCheckpoint")
+			found.lookAtDescriptor(c.Descriptor, "tcp-no-reuse", " "+c.port)
 		}
 	}
 }
@@ -55,19 +55,20 @@ func findUnixSocketObstacles(treeSockets map[uint32]procfs.Descriptor, found *fi
 	for inode, d := range treeSockets {
 		findUnacceptedUnixConnections(d, all, found)
 		s, isUnix := all[inode]
+		findMovedUnixSocket(d, s, found)
 		if !isUnix || s.Peer == 0 {
 			continue
 		}
 		if _, within := treeSockets[s.Peer]; within {
 			continue
 		}
-		what := "a unix connection to a process outside of the plugin"
+		peer := ""
 		if name := all[s.Peer].Name; name != "" {
-			what += ", at " + name
+			peer = ", at " + name
 		} else if holder := procfs.FindSocketHolder(s.Peer); holder != 0 {
-			what += fmt.Sprintf(", %d (%s)", holder, procfs.ProcessName(holder))
+			peer = fmt.Sprintf(", %d (%s)", holder, procfs.ProcessName(holder))
 		}
-		found.addOrMergeDescriptor(d, what, "close it in BeforeCheckpoint and connect again in AfterRestore")
+		found.lookAtDescriptor(d, "unix-outside", peer)
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func findUnacceptedUnixConnections(d procfs.Descriptor, allSockets map[uint32]pr
 	listener := allSockets[d.SocketInode()]
 	for _, inode := range listener.Waiting {
 		if inode == 0 || allSockets[inode].Unread > 0 {
-			found.addOrMergeDescriptor(d, "a socket, "+listener.Name+", with a connection that it has not accepted", "accept it, or close the socket in BeforeCheckpoint").passing = true
+			found.lookAtDescriptor(d, "unix-waiting", ", "+listener.Name)
 		}
 	}
 }
@@ -91,7 +92,7 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 		return
 	}
 	if unread, err := d.HasUnreadData(); err == nil && unread {
-		found.addOrMergeDescriptor(d, "a netlink socket with messages to read", "read them, or close it in BeforeCheckpoint").passing = true
+		found.lookAtDescriptor(d, "netlink-unread", "")
 	}
 }
 
@@ -106,6 +107,50 @@ func awaitAndFindUnreadWatches(watches []procfs.Descriptor, found *findings) {
 		return len(watches) > 0
 	})
 	for _, d := range watches {
-		found.addOrMergeDescriptor(d, d.Target+" with events to read", "read them, or close it in BeforeCheckpoint").passing = true
+		kind := kinds.Kind("inotify-queued")
+		if d.Target != inotifyTarget {
+			kind = "fanotify-queued"
+		}
+		found.lookAtDescriptor(d, kind, "")
+	}
+}
+
+// socketKinds are the kinds of the sockets that have a row, by the names that the kernel has
+// for their protocols.
+var socketKinds = map[string]kinds.Kind{
+	"UNIX": "unix", "UNIX-STREAM": "unix",
+	"TCP": "tcp", "TCPv6": "tcp", "UDP": "udp", "UDPv6": "udp", "RAW": "raw", "RAWv6": "raw",
+	"UDP-Lite": "udp", "UDPLITEv6": "udp",
+	"PACKET": "packet", "NETLINK": "netlink",
+	"MPTCP": "mptcp", "MPTCPv6": "mptcp", "AF_VSOCK": "vsock", "XDP": "xdp",
+}
+
+// classifySocket returns the kind of an open socket, and a detail that follows the name of
+// the kind in an error.
+func classifySocket(d procfs.Descriptor) (kind kinds.Kind, detail string) {
+	protocol := d.SocketProtocol()
+	kind, isKnown := socketKinds[protocol]
+	switch {
+	case !isKnown:
+		return kinds.Kind("a socket of protocol " + protocol), ""
+	case kind == "udp" && d.IsCorked():
+		return "udp-corked", ""
+	case kind == "netlink" && d.HasHighNetlinkGroup():
+		return "netlink-high-group", ""
+	}
+	return kind, ""
+}
+
+// findMovedUnixSocket finds a bound unix socket whose file was renamed since, or has a second
+// name.
+func findMovedUnixSocket(d procfs.Descriptor, s procfs.UnixSocket, found *findings) {
+	if s.Name == "" || strings.HasPrefix(s.Name, "@") {
+		return
+	}
+	switch path, names := d.SocketFile(); {
+	case path != "" && !strings.HasSuffix(path, s.Name):
+		found.lookAtDescriptor(d, "unix-renamed", fmt.Sprintf(", %s, now %s", s.Name, path))
+	case names > 1:
+		found.lookAtDescriptor(d, "unix-linked", ", "+path)
 	}
 }

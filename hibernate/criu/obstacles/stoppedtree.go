@@ -1,10 +1,13 @@
 package obstacles
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"dormouse/hibernate/criu/kinds"
 	"dormouse/internal/procfs"
 	"dormouse/internal/tracee"
 )
@@ -16,7 +19,7 @@ type treeProcess struct {
 }
 
 // ObstaclesWhenStopped returns an error for properties of a stopped tree that CRIU
-// neither dumps nor restores: Landlock domains, PR_SET_MDWE, sealed memory, held
+// neither dumps nor restores: Landlock domains, PR_SET_MDWE, rare kinds of memory, held
 // semaphores, and robust mutexes in files. See hibernate.Engine.
 func (f *Finder) ObstaclesWhenStopped(treePIDs []int) error {
 	var processes []treeProcess
@@ -25,14 +28,35 @@ func (f *Finder) ObstaclesWhenStopped(treePIDs []int) error {
 			processes = append(processes, treeProcess{pid, tids})
 		}
 	}
-	var found findings
-	for _, find := range []func([]treeProcess, *findings) error{f.findAndNoteLandlockDomains, findMemoryDenyWriteExecute, findSealedMemory, findHeldSemaphores} {
-		if err := find(processes, &found); err != nil {
+	found := f.newFindings()
+	for _, find := range []func([]treeProcess, *findings) error{
+		f.findAndNoteLandlockDomains, findMemoryDenyWriteExecute, findMappingObstaclesByFlags, findHardening, findHeldSemaphores,
+	} {
+		if err := find(processes, found); err != nil && !lookAtUntraceable(err, processes, found) {
 			return err
 		}
 	}
-	findRobustFileMutexes(processes, &found)
+	findRobustFileMutexes(processes, found)
 	return found.asError()
+}
+
+// lookAtUntraceable adds a finding if the error is about a thread that can't be made to
+// execute a system call, and reports whether it is.
+func lookAtUntraceable(err error, processes []treeProcess, found *findings) bool {
+	var u *tracee.UntraceableError
+	if !errors.As(err, &u) {
+		return false
+	}
+	kind := kinds.Kind("syscall-dispatch")
+	if errors.Is(u, tracee.Err32Bit) {
+		kind = "32-bit"
+	}
+	for _, p := range processes {
+		if slices.Contains(p.tids, u.TID) {
+			found.lookAtProcess(p.pid, kind, fmt.Sprintf(", thread %d", u.TID))
+		}
+	}
+	return true
 }
 
 // findMemoryDenyWriteExecute finds processes with PR_SET_MDWE, under which the kernel denies
@@ -53,25 +77,7 @@ func findMemoryDenyWriteExecute(processes []treeProcess, found *findings) error 
 	}
 	for _, p := range processes {
 		if r, alive := results[p.tids[0]]; alive && r != (tracee.Result{Value: int64(ofHost)}) {
-			found.addProcess(p.pid, "has PR_SET_MDWE", "it would wake up without: the program must do without, "+orPageOut)
-		}
-	}
-	return nil
-}
-
-// findSealedMemory finds processes with memory that mseal(2) has sealed, none if the kernel
-// has no mseal.
-func findSealedMemory(processes []treeProcess, found *findings) error {
-	if _, _, errno := unix.RawSyscall(unix.SYS_MSEAL, 0, 0, 0); errno != 0 {
-		return nil //nolint:nilerr // this kernel has no mseal
-	}
-	for _, p := range processes {
-		sealed, err := procfs.HasSealedMemory(p.tids[0])
-		if err != nil {
-			return fmt.Errorf("cannot tell which memory is sealed: %w", err)
-		}
-		if sealed {
-			found.addProcess(p.pid, "has sealed memory (mseal)", "it would wake up unsealed: the program must do without, "+orPageOut)
+			found.lookAtProcess(p.pid, "mdwe", "")
 		}
 	}
 	return nil
@@ -83,8 +89,7 @@ func findSealedMemory(processes []treeProcess, found *findings) error {
 func findRobustFileMutexes(processes []treeProcess, found *findings) {
 	for _, p := range processes {
 		if path := fileOfHeldRobustMutex(p); path != "" {
-			found.addProcess(p.pid, "holds a robust mutex in the file "+path,
-				"it would wake up as one that died: unlock it in BeforeCheckpoint, or keep it in memory of no file").passing = true
+			found.lookAtProcess(p.pid, "robust-mutex-file", " "+path)
 		}
 	}
 }

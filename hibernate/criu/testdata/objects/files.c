@@ -125,16 +125,27 @@ static void io_uring_set(void) { memset(text, 0, 120); if ((fd = syscall(SYS_io_
 static void userfaultfd_set(void) { if ((fd = syscall(SYS_userfaultfd, O_CLOEXEC)) < 0) absent("userfaultfd"); }
 static void there_check(void) { CHECK(fcntl(fd, F_GETFD) >= 0); }
 
+// What is done with these objects between the sleeps leaves them as they were set up.
+static void flock_use(void) { int f = open("lock", O_RDWR); CHECK(flock(f, LOCK_EX | LOCK_NB) == -1 && errno == EWOULDBLOCK && close(f) == 0); }
+static void posix_use(void) { pid_t p = fork(); int s; if (!p) _exit(taken(F_GETLK) ? 0 : 1); CHECK(waitpid(p, &s, 0) == p && s == 0); }
+static void pipe_use(void) { CHECK(read(ends[0], text, 99) == 9 && !memcmp(text, "in flight", 9) && write(ends[1], "in flight", 9) == 9); }
+static void fifo_use(void) { CHECK(read(fd, text, 99) == 9 && !memcmp(text, "in flight", 9) && write(fd, "in flight", 9) == 9); }
+static void event_use(void) { uint64_t n = 0; CHECK(read(fd, &n, 8) == 8 && n == 3 && write(fd, &n, 8) == 8); }
+static void inotify_use(void) { while (read(fd, text, sizeof text) > 0); close(create("watched/use")); CHECK(read(fd, text, sizeof text) > 0 && unlink("watched/use") == 0); while (read(fd, text, sizeof text) > 0); }
+static void fanotify_use(void) { while (read(fd, text, sizeof text) > 0); fanotify_check(); while (read(fd, text, sizeof text) > 0); }
+static void signalfd_use(void) { signalfd_check(); raise(SIGUSR2); }
+static void pidfd_use(void) { struct pollfd p = {fd, POLLIN, 0}; CHECK(syscall(SYS_pidfd_send_signal, fd, 0, NULL, 0) == 0 && poll(&p, 1, 0) == 0); }
+
 const struct object files[] = {
-	{"memory-devices", memory_devices_set, memory_devices_check}, {"device", device_set, device_check}, {"proc-self", proc_self_set, proc_self_check},
+	{"memory-devices", memory_devices_set, memory_devices_check, memory_devices_check}, {"device", device_set, device_check}, {"proc-self", proc_self_set, proc_self_check},
 	{"io_uring", io_uring_set, there_check}, {"userfaultfd", userfaultfd_set, there_check},
-	{"offset", offset_set, offset_check}, {"flags", append_set, append_check}, {"shared-offset", common_set, common_check},
-	{"deleted-small", small_set, small_check}, {"deleted-large", large_set, small_check}, {"deleted-sparse", sparse_set, sparse_check},
-	{"tmpfile", tmpfile_set, small_check}, {"deleted-linked", link_set, link_check}, {"renamed", renamed_set, same_check},
-	{"directory", dir_set, same_check}, {"o-path", path_set, path_check}, {"deleted-cwd", gone_set, gone_check}, {"deleted-in-tmp", tmp_set, small_check},
-	{"flock", flock_set, flock_check}, {"posix-lock", posix_set, posix_check}, {"ofd-lock", ofd_set, ofd_check}, {"lease", lease_set, lease_check},
-	{"blocked-on-lock", blocked_set, blocked_check}, {"pipe", pipe_set, pipe_check}, {"packet-pipe", packets_set, packets_check}, {"fifo", fifo_set, fifo_check},
-	{"eventfd", event_set, event_check}, {"eventfd-semaphore", eventfd_set, eventfd_check}, {"epoll", epoll_set, epoll_check}, {"inotify", inotify_set, inotify_check}, {"inotify-queued", queued_set, queued_check},
-	{"fanotify", fanotify_set, fanotify_check}, {"fanotify-queued", fanotify_queued_set, fanotify_queued_check}, {"signalfd", signalfd_set, signalfd_check}, {"pidfd", pidfd_set, pidfd_check}, {"pty", pty_set, pty_check},
-	{"pty-data", pty_set, ptydata_check}, {"controlling-terminal", tty_set, tty_check}, {"many-files", many_set, many_check}, {"file-owner", owner_set, owner_check}, {0},
+	{"offset", offset_set, offset_check}, {"flags", append_set, append_check, append_check}, {"shared-offset", common_set, common_check},
+	{"deleted-small", small_set, small_check, small_check}, {"deleted-large", large_set, small_check}, {"deleted-sparse", sparse_set, sparse_check, sparse_check},
+	{"tmpfile", tmpfile_set, small_check, small_check}, {"deleted-linked", link_set, link_check, link_check}, {"renamed", renamed_set, same_check, same_check},
+	{"directory", dir_set, same_check, same_check}, {"o-path", path_set, path_check, path_check}, {"deleted-cwd", gone_set, gone_check}, {"deleted-in-tmp", tmp_set, small_check, small_check},
+	{"flock", flock_set, flock_check, flock_use}, {"posix-lock", posix_set, posix_check, posix_use}, {"ofd-lock", ofd_set, ofd_check, ofd_check}, {"lease", lease_set, lease_check, lease_check},
+	{"blocked-on-lock", blocked_set, blocked_check}, {"pipe", pipe_set, pipe_check, pipe_use}, {"packet-pipe", packets_set, packets_check}, {"fifo", fifo_set, fifo_check, fifo_use},
+	{"eventfd", event_set, event_check, event_use}, {"eventfd-semaphore", eventfd_set, eventfd_check}, {"epoll", epoll_set, epoll_check, epoll_check}, {"inotify", inotify_set, inotify_check, inotify_use}, {"inotify-queued", queued_set, queued_check},
+	{"fanotify", fanotify_set, fanotify_check, fanotify_use}, {"fanotify-queued", fanotify_queued_set, fanotify_queued_check}, {"signalfd", signalfd_set, signalfd_check, signalfd_use}, {"pidfd", pidfd_set, pidfd_check, pidfd_use}, {"pty", pty_set, pty_check, pty_check},
+	{"pty-data", pty_set, ptydata_check}, {"controlling-terminal", tty_set, tty_check, tty_check}, {"many-files", many_set, many_check, many_check}, {"file-owner", owner_set, owner_check, owner_check}, {0},
 };

@@ -80,20 +80,32 @@ const char *flags(const void *p) {
 	return got;
 }
 
-int main(int argc, char **argv) {
-	const struct object *all[] = {files, memory, processes, sockets, rights, times, options};
-	char word[16];
-	for (int i = 0; argc > 1 && i < 7; i++)
+static const struct object *const all[] = {files, memory, processes, sockets, rights, times, options, kernelfiles, threads, othersockets, mappings, NULL};
+
+static const struct object *find(const char *name) {
+	for (int i = 0; all[i]; i++)
 		for (const struct object *o = all[i]; o->name; o++)
-			if (!strcmp(o->name, argv[1])) {
-				o->set();
-				puts("ready"), fflush(stdout);
-				if (!fgets(word, sizeof word, stdin)) return 1;
-				o->check();
-				puts("ok"), fflush(stdout);
-				for (;;) pause();
-			}
-	for (int i = 0; argc == 1 && i < 7; i++)
+			if (!strcmp(o->name, name)) return o;
+	return NULL;
+}
+
+static void list(void) {
+	for (int i = 0; all[i]; i++)
 		for (const struct object *o = all[i]; o->name; o++) puts(o->name);
-	return 0;
+}
+
+int main(int argc, char **argv) {
+	char word[16];
+	if (argc == 1) return list(), 0;
+	const struct object *o = find(argv[1]);
+	if (!o) return 2;
+	o->set();
+	if (o->use) o->use();
+	puts("ready"), fflush(stdout);
+	while (fgets(word, sizeof word, stdin)) {
+		if (o->use) o->use();
+		if (!strcmp(word, "check\n")) o->check();
+		puts("ok"), fflush(stdout);
+	}
+	return 1;
 }

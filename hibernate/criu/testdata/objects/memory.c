@@ -26,6 +26,7 @@ static void shared(int how, int from) {
 	*word = 41;
 	other = kid(NULL, add);
 }
+static void shared_use(void) { CHECK(ask(&other, 'a') == 'b'); CHECK(*word == 42); *word = 41; }
 static void shared_check(void) { CHECK(ask(&other, 'a') == 'b'); CHECK(*word == 42); }
 
 static void anon_set(void) { shared(MAP_SHARED | MAP_ANONYMOUS, -1); }
@@ -278,20 +279,20 @@ static void key_set(void) { if (syscall(SYS_keyctl, 1 /* KEYCTL_JOIN_SESSION_KEY
 static void key_check(void) { CHECK(syscall(SYS_keyctl, 10 /* KEYCTL_SEARCH */, -3, "user", "dormouse", 0) == key); }
 
 const struct object memory[] = {
-	{"counter", counter_set, counter_check}, {"mapped-counter", mapped_counter_set, mapped_counter_check}, {"posix-mqueue", mqueue_set, mqueue_check}, {"aio", aio_set, aio_check}, {"session-keyring", key_set, key_check},
-	{"anon-shared", anon_set, shared_check}, {"memfd", memfd_set, memfd_check}, {"shm", shm_set, shared_check},
-	{"file-shared", file_set, shared_check}, {"file-rewritten", rewritten_set, rewritten_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
-	{"memfd-large", memfd_large_set, memfd_read_check}, {"memfd-unmapped", memfd_unmapped_set, memfd_unmapped_check}, {"memfd-mapped", memfd_mapped_set, filled_check},
+	{"counter", counter_set, counter_check, counter_check}, {"mapped-counter", mapped_counter_set, mapped_counter_check}, {"posix-mqueue", mqueue_set, mqueue_check}, {"aio", aio_set, aio_check, aio_check}, {"session-keyring", key_set, key_check, key_check},
+	{"anon-shared", anon_set, shared_check, shared_use}, {"memfd", memfd_set, memfd_check, shared_use}, {"shm", shm_set, shared_check, shared_use},
+	{"file-shared", file_set, shared_check, shared_use}, {"file-rewritten", rewritten_set, rewritten_check}, {"sysv-shm", sysv_set, shared_check}, {"sysv-sem", sem_set, sem_check},
+	{"memfd-large", memfd_large_set, memfd_read_check, filled_check}, {"memfd-unmapped", memfd_unmapped_set, memfd_unmapped_check}, {"memfd-mapped", memfd_mapped_set, filled_check},
 	{"anon-shared-large", zero_large_set, filled_check}, {"dev-zero-shared", dev_zero_set, filled_check}, {"shm-large", shm_large_set, filled_check},
 	{"shm-large-mapped", shm_mapped_set, filled_check}, {"deleted-large-mapped", deleted_mapped_set, filled_check},
 	{"sysv-sem-released", released_set, released_check}, {"sysv-sem-held", held_set, held_check}, {"sysv-sem-raised", raised_set, raised_check}, {"sysv-sem-thread", thread_sem_set, thread_sem_check},
-	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},
-	{"robust-mutex-file", robust_file_set, robust_check}, {"robust-mutex-free", robust_free_set, robust_free_check}, {"private-file", private_set, private_check},
-	{"dontdump", dontdump_set, advise_check}, {"dontfork", dontfork_set, advise_check}, {"wipeonfork", wipe_set, advise_check},
-	{"mergeable", merge_set, advise_check}, {"transparent-huge", thp_set, advise_check}, {"mlock", mlock_set, advise_check},
-	{"mlockall-future", future_set, future_check}, {"prot-none", guard_set, guard_check}, {"guard-pages", guardpages_set, guardpages_check},
-	 {"many-mappings", many_set, many_check},
 	{"overcommitted", overcommitted_set, overcommitted_check},
-	{"mseal", seal_set, seal_check}, {"generated-code", exec_set, exec_check}, {"growsdown", down_set, advise_check},
-	{"brk", brk_set, brk_check}, {"copy-on-write", fork_set, fork_check}, {0},
+	{"sysv-msg", msg_set, msg_check}, {"futex", futex_set, futex_check}, {"robust-mutex", robust_set, robust_check},
+	{"robust-mutex-file", robust_file_set, robust_check}, {"robust-mutex-free", robust_free_set, robust_free_check, robust_free_check}, {"private-file", private_set, private_check},
+	{"dontdump", dontdump_set, advise_check, advise_check}, {"dontfork", dontfork_set, advise_check, advise_check}, {"wipeonfork", wipe_set, advise_check, advise_check},
+	{"mergeable", merge_set, advise_check, advise_check}, {"transparent-huge", thp_set, advise_check, advise_check}, {"mlock", mlock_set, advise_check, advise_check},
+	{"mlockall-future", future_set, future_check}, {"prot-none", guard_set, guard_check}, {"guard-pages", guardpages_set, guardpages_check, guardpages_check},
+	 {"many-mappings", many_set, many_check, many_check},
+	{"mseal", seal_set, seal_check}, {"generated-code", exec_set, exec_check, exec_check}, {"growsdown", down_set, advise_check, advise_check},
+	{"brk", brk_set, brk_check, brk_check}, {"copy-on-write", fork_set, fork_check, fork_check}, {0},
 };

@@ -1,5 +1,6 @@
 // The subject of the table in docs/sleeping.md: a program that sets one kernel
-// object up, says "ready", and after a sleep says whether it is what it was.
+// object up and uses it, says "ready", uses the object again whenever it is told "use",
+// and when it is told "check" says whether the object is what it was.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -19,14 +20,16 @@
 #include <time.h>
 #include <unistd.h>
 
-// Each object is set up by one function and looked at by another.
+// Each object is set up by one function before the first sleep, and looked at by another
+// after the last one. It is used before the first sleep and after each.
 struct object {
 	const char *name;
 	void (*set)(void);
-	void (*check)(void);
+	void (*check)(void); // may use the object up
+	void (*use)(void);   // may be NULL, if the object can be used only once
 };
 
-extern const struct object files[], memory[], processes[], sockets[], rights[], times[], options[];
+extern const struct object files[], memory[], processes[], sockets[], rights[], times[], options[], kernelfiles[], threads[], othersockets[], mappings[];
 
 // CHECK ends the program with what does not hold.
 #define CHECK(x)                                                                               \

@@ -108,10 +108,10 @@ static void shared_vm_set(void) { static char stack[65536]; CHECK((pid = clone(n
 static void shared_vm_check(void) { CHECK(syscall(SYS_kcmp, getpid(), pid, 1 /* KCMP_VM */, 0, 0) == 0); }
 
 const struct object processes[] = {
-	{"threads", threads_set, threads_check}, {"grandchildren", grandchildren_set, grandchildren_check}, {"deep-tree", deep_set, deep_check}, {"many-children", wide_set, wide_check},
+	{"threads", threads_set, threads_check}, {"grandchildren", grandchildren_set, grandchildren_check, grandchildren_check}, {"deep-tree", deep_set, deep_check, deep_check}, {"many-children", wide_set, wide_check, wide_check},
 	{"shell-script", shell_set, shell_check}, {"zombie", zombie_set, zombie_check}, {"stopped-child", stopped_set, stopped_check}, {"ptraced", traced_set, plain_check},
 	{"user-namespace", user_set, plain_check}, {"pid-namespace", pidns_set, plain_check}, {"mount-namespace", mount_set, plain_check}, {"net-namespace", net_set, plain_check},
 	{"uts-namespace", uts_set, plain_check}, {"ipc-namespace", ipc_set, plain_check}, {"cgroup-namespace", cgroup_set, plain_check}, {"time-namespace", timens_set, plain_check},
-	{"chroot", chroot_set, plain_check}, {"sessions", groups_set, groups_check}, {"orphan", orphan_set, orphan_check}, {"fork-exec-loop", busy_set, busy_check},
-	{"vfork", vfork_set, vfork_check}, {"deleted-executable", deleted_set, deleted_check}, {"shared-descriptors", shared_table_set, shared_table_check}, {"shared-directory", shared_directory_set, shared_directory_check}, {"shared-memory-child", shared_vm_set, shared_vm_check}, {0},
+	{"chroot", chroot_set, plain_check, plain_check}, {"sessions", groups_set, groups_check, groups_check}, {"orphan", orphan_set, orphan_check, orphan_check}, {"fork-exec-loop", busy_set, busy_check},
+	{"vfork", vfork_set, vfork_check}, {"deleted-executable", deleted_set, deleted_check, deleted_check}, {"shared-descriptors", shared_table_set, shared_table_check, shared_table_check}, {"shared-directory", shared_directory_set, shared_directory_check}, {"shared-memory-child", shared_vm_set, shared_vm_check}, {0},
 };

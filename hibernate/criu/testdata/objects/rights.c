@@ -129,10 +129,10 @@ static void thread_set(void) { pthread_t t; CHECK(!pthread_create(&t, NULL, one,
 static void thread_check(void) { go_on = 1; while (per_thread == 1) sched_yield(); CHECK(per_thread == 2); }
 
 const struct object rights[] = {
-	{"rlimits", rlimit_set, rlimit_check}, {"nice", nice_set, nice_check}, {"sched-batch", batch_set, batch_check}, {"sched-fifo", fifo_set, fifo_check}, {"ioprio", ioprio_set, ioprio_check},
-	{"affinity", affinity_set, affinity_check}, {"thread-attributes", thread_set, thread_check}, {"timer-slack", slack_set, slack_check}, {"oom-score-adj", oom_set, oom_check}, {"no-new-privs", nnp_set, nnp_check},
-	{"seccomp-filters", seccomp_set, seccomp_check}, {"capabilities", caps_set, caps_check}, {"securebits", secbits_set, secbits_check}, {"other-user", setuid_set, kid_check},
-	{"landlock", landlock, landlock_check}, {"landlock-child", landlock_child_set, kid_check}, {"landlock-thread", landlock_thread_set, landlock_thread_check}, {"landlock-seccomp", landlock_seccomp_set, landlock_seccomp_check}, {"landlock-ruleset", ruleset_set, nothing}, {"cgroup-leaf", leaf_set, kid_check}, {"umask-cwd", umask_set, umask_check}, {"name", name_set, name_check},
-	{"dumpable", dumpable_set, dumpable_check}, {"parent-death-signal", deathsig_set, deathsig_check}, {"subreaper", reaper_set, reaper_check}, {"thp-disable", thp_set, thp_check}, {"mdwe", mdwe_set, mdwe_check},
-	{"coredump-filter", filter_set, filter_check}, {"personality", persona_set, persona_check}, {"signals", signals_set, signals_check}, {0},
+	{"rlimits", rlimit_set, rlimit_check, rlimit_check}, {"nice", nice_set, nice_check, nice_check}, {"sched-batch", batch_set, batch_check, batch_check}, {"sched-fifo", fifo_set, fifo_check, fifo_check}, {"ioprio", ioprio_set, ioprio_check, ioprio_check},
+	{"affinity", affinity_set, affinity_check, affinity_check}, {"thread-attributes", thread_set, thread_check}, {"timer-slack", slack_set, slack_check, slack_check}, {"oom-score-adj", oom_set, oom_check, oom_check}, {"no-new-privs", nnp_set, nnp_check, nnp_check},
+	{"seccomp-filters", seccomp_set, seccomp_check, seccomp_check}, {"capabilities", caps_set, caps_check, caps_check}, {"securebits", secbits_set, secbits_check, secbits_check}, {"other-user", setuid_set, kid_check, kid_check},
+	{"landlock", landlock, landlock_check}, {"landlock-child", landlock_child_set, kid_check}, {"landlock-thread", landlock_thread_set, landlock_thread_check}, {"landlock-seccomp", landlock_seccomp_set, landlock_seccomp_check}, {"landlock-ruleset", ruleset_set, nothing}, {"cgroup-leaf", leaf_set, kid_check}, {"umask-cwd", umask_set, umask_check}, {"name", name_set, name_check, name_check},
+	{"dumpable", dumpable_set, dumpable_check, dumpable_check}, {"parent-death-signal", deathsig_set, deathsig_check, deathsig_check}, {"subreaper", reaper_set, reaper_check, reaper_check}, {"thp-disable", thp_set, thp_check, thp_check}, {"mdwe", mdwe_set, mdwe_check},
+	{"coredump-filter", filter_set, filter_check, filter_check}, {"personality", persona_set, persona_check}, {"signals", signals_set, signals_check}, {0},
 };

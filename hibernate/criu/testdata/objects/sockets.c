@@ -58,7 +58,7 @@ static void listening(const char *path, int type, size_t n) {
 	length = l;
 }
 static void named_set(void) { listening("sock", SOCK_STREAM, 5); }
-static void named_check(void) { CHECK(connect(b, (void *)&name, length) == 0 && (c = accept(a, NULL, NULL)) >= 0 && write(b, "x", 1) == 1 && read(c, text, 1) == 1); }
+static void named_check(void) { if (c) close(b), close(c); CHECK((b = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0); CHECK(connect(b, (void *)&name, length) == 0 && (c = accept(a, NULL, NULL)) >= 0 && write(b, "x", 1) == 1 && read(c, text, 1) == 1); }
 static void pending_set(void) { named_set(); CHECK(connect(b, (void *)&name, length) == 0 && write(b, "x", 1) == 1); }
 static void pending_check(void) { CHECK(fcntl(a, F_SETFL, O_NONBLOCK) == 0 && (c = accept(a, NULL, NULL)) >= 0); CHECK(read(c, text, 1) == 1); }
 static void accepted_set(void) { pending_set(); CHECK((c = accept(a, NULL, NULL)) >= 0); }
@@ -101,7 +101,7 @@ static void packet_set(void) { open_socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL)
 static void vsock_set(void) { open_socket(40, SOCK_STREAM, 0); }
 static void netlink_set(void) { struct sockaddr_nl l = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK}; open_socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE); CHECK(bind(a, (void *)&l, sizeof l) == 0); }
 static void dump_links(void) { struct { struct nlmsghdr h; struct rtgenmsg g; } r = {{sizeof r, RTM_GETLINK, NLM_F_REQUEST | NLM_F_DUMP, 1, 0}, {AF_UNSPEC}}; CHECK(send(a, &r, sizeof r, 0) == sizeof r); }
-static void netlink_check(void) { dump_links(); CHECK(recv(a, text, sizeof text, 0) > 0); }
+static void netlink_check(void) { dump_links(); CHECK(recv(a, text, sizeof text, 0) > 0); while (recv(a, text, sizeof text, MSG_DONTWAIT) > 0); }
 static void netlink_data_set(void) { netlink_set(); dump_links(); }
 static void netlink_data_check(void) { CHECK(recv(a, text, sizeof text, MSG_DONTWAIT) > 0); }
 
@@ -236,17 +236,19 @@ static void defer_check(void) {
 	CHECK(accept(a, NULL, NULL) == -1 && errno == EAGAIN);
 	CHECK(write(b, "x", 1) == 1 && fcntl(a, F_SETFL, 0) == 0 && (c = accept(a, NULL, NULL)) >= 0);
 }
+static void pair_use(void) { CHECK(write(s[1], "x", 1) == 1 && read(s[0], text, 9) == 1 && *text == 'x'); }
+static void tcp_use(void) { tcp_check(); close(b), close(c); CHECK((b = socket(AF_INET, SOCK_STREAM, 0)) >= 0); }
 
 const struct object sockets[] = {
-	{"stream-pair", stream_set, stream_check}, {"seqpacket-pair", packet_pair_set, packets_check}, {"dgram-pair", dgram_set, packets_check},
-	{"pair-with-child", family_set, family_check}, {"half-closed", half_set, half_check}, {"rights-in-flight", rights_set, rights_check},
-	{"rights-in-flight-dgram", rights_dgram_set, rights_check}, {"unix-listener", named_set, named_check}, {"unix-pending", pending_set, pending_check},
-	{"unix-accepted", accepted_set, accepted_check}, {"unix-abstract", abstract_set, named_check}, {"dgram-named", dgram_named_set, dgram_named_check},
-	{"socket-options", options_set, options_check}, {"tcp-listener", tcp_set, tcp_check}, {"tcp6-listener", tcp6_set, there_check}, {"mptcp", mptcp_set, tcp_check},
+	{"stream-pair", stream_set, stream_check, pair_use}, {"seqpacket-pair", packet_pair_set, packets_check, pair_use}, {"dgram-pair", dgram_set, packets_check},
+	{"pair-with-child", family_set, family_check, family_check}, {"half-closed", half_set, half_check}, {"rights-in-flight", rights_set, rights_check},
+	{"rights-in-flight-dgram", rights_dgram_set, rights_check}, {"unix-listener", named_set, named_check, named_check}, {"unix-pending", pending_set, pending_check},
+	{"unix-accepted", accepted_set, accepted_check}, {"unix-abstract", abstract_set, named_check, named_check}, {"dgram-named", dgram_named_set, dgram_named_check},
+	{"socket-options", options_set, options_check, options_check}, {"tcp-listener", tcp_set, tcp_check, tcp_use}, {"tcp6-listener", tcp6_set, there_check, there_check}, {"mptcp", mptcp_set, tcp_check},
 	{"tcp-connection", within_set, closed_check}, {"tcp-connection-no-reuse", stuck_set, within_check}, {"tcp-backlog", backlog_set, there_check},
-	{"udp", udp_set, udp_check}, {"udp-data", udp_data_set, udp_data_check}, {"raw", raw_set, there_check},
-	{"packet", packet_set, there_check}, {"vsock", vsock_set, there_check},
-	{"netlink", netlink_set, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check},
+	{"udp", udp_set, udp_check, udp_check}, {"udp-data", udp_data_set, udp_data_check}, {"raw", raw_set, there_check, there_check},
+	{"packet", packet_set, there_check, there_check}, {"vsock", vsock_set, there_check},
+	{"netlink", netlink_set, netlink_check, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check},
 	{"multicast", group_set, group_check}, {"multicast-sources", sources_set, sources_check}, {"multicast-blocked-source", blocked_source_set, blocked_source_check},
 	{"multicast-by-index", by_index_set, group_check}, {"multicast6", group6_set, group6_check},
 	{"datagrams-told", told_set, told_check}, {"queued-errors", errors_set, errors_check}, {"defer-accept", defer_set, defer_check}, {0},

@@ -143,7 +143,7 @@ static void frames_tick(double);
 static void due_check(void) { // it has fired as often as monotonic time says, not as wall time does
 	uint64_t n;
 	CHECK(read(fd, &n, 8) == 8);
-	CHECK(n <= 1000 * since(CLOCK_MONOTONIC, &mono) + 5);
+	CHECK(n <= 1000 * since(CLOCK_MONOTONIC, &mono) + 50); // ticks; CRIU looks at clock and timer one after the other
 	frames_tick(0.001);
 }
 static void *sleeper(void *arg) {
@@ -182,8 +182,8 @@ static void deadline_check(void) {
 }
 
 const struct object times[] = {
-	{"timer-create", posix_set, posix_check}, {"timer-create-wall", posix_wall_set, posix_check}, {"timer-create-cpu", posix_cpu_set, posix_check},
-	{"setitimer", itimer_set, itimer_check}, {"timerfd", timerfd_set, timerfd_check}, {"timerfd-ticking", due_set, due_check},
+	{"timer-create", posix_set, posix_check, posix_check}, {"timer-create-wall", posix_wall_set, posix_check, posix_check}, {"timer-create-cpu", posix_cpu_set, posix_check, posix_check},
+	{"setitimer", itimer_set, itimer_check, itimer_check}, {"timerfd", timerfd_set, timerfd_check, timerfd_check}, {"timerfd-ticking", due_set, due_check},
 	{"nanosleep", nanosleep_set, asleep_check}, {"poll-timeout", poll_set, asleep_check}, {"monotonic-clock", begin, still_check},
 	{"timerfd-wall-deadline", deadline_set, deadline_check}, {"timerfd-unread", unread_set, unread_check}, {"timerfd-slow", slow_set, slow_check},
 	{"timerfd-first", first_set, first_check}, {"timerfd-absolute", absolute_set, absolute_check}, {"timerfd-absolute-far", absolute_far_set, absolute_far_check},
