@@ -40,6 +40,7 @@ type hostServer struct {
 	config           configs.Config // as it was loaded at the start
 	reloading        sync.Mutex
 	hibernates       atomic.Bool // plugins can be hibernated in some way, as was tried at the start
+	program          string      // its path, also of the successor
 	successorSignals <-chan os.Signal
 	hasSuccessor     atomic.Bool // another host follows, which adopts plugins and sockets
 	reexecs          atomic.Bool // the successor is executed in this process

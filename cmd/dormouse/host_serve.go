@@ -29,8 +29,12 @@ func serveVerb(flags *flag.FlagSet) action {
 	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
 	flags.StringVar(&o.LogLevel, "log-level", "", "the least `LEVEL` that is logged: trace, debug, info, warn or error")
 	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log: console or json on standard error, journal, or auto")
+	onlyCheck := flags.Bool("check", false, "start nothing: fail if a host could not start with this, or would leave a drop-in out")
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		load := func() (configs.Config, error) { return configs.Load(path, os.Getenv, o) }
+		if *onlyCheck {
+			return checkStart(load)
+		}
 		config, err := configs.LoadWithoutBadDropIns(path, os.Getenv, o)
 		if err != nil {
 			return fmt.Errorf("cannot start with this configuration:\n%w", err)
@@ -43,14 +47,14 @@ func serveVerb(flags *flag.FlagSet) action {
 			log.Error().Str("file", file.Path).Strs("missing", file.Callsigns).Bool("complete", file.IsComplete).
 				Msgf("left out a file of the configuration, and keep all that belongs to its plugins: %s", file)
 		}
-		path, err := os.Executable() // before it is replaced
+		program, err := os.Executable() // before it is replaced
 		if err != nil {
 			return fmt.Errorf("cannot tell where this program is: %w", err)
 		}
-		err = serve(ctx, t, load, config, log)
+		err = serve(ctx, t, program, load, config, log)
 		if next, anew := errors.AsType[*reexecError](err); anew {
 			t.flush()
-			return reexec(path, next.sockets)
+			return reexec(program, next.sockets)
 		}
 		return err
 	}
@@ -96,9 +100,10 @@ func newLog(t *terminal, h configs.Host, tell func(dropped int64)) (zerolog.Logg
 
 // serve runs a host until ctx ends or a successor is to follow. It closes the parts of the
 // host in the reverse order, so that no part loses another that it needs. The function load
-// reads the configuration anew at each reload, and accepts only a whole one. The error is a
+// reads the configuration anew at each reload, and accepts only a whole one. program is the
+// path of this program, where an operator may put the successor's. The error is a
 // *reexecError if this process is to execute the successor.
-func serve(ctx context.Context, t *terminal, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) (err error) {
+func serve(ctx context.Context, t *terminal, program string, load func() (configs.Config, error), config configs.Config, log zerolog.Logger) (err error) {
 	syscall.Umask(0o077)
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) // a log that is no longer read must not end the host
 	hangups, successors := make(chan os.Signal, 1), make(chan os.Signal, 1)
@@ -108,7 +113,7 @@ func serve(ctx context.Context, t *terminal, load func() (configs.Config, error)
 	defer signal.Stop(successors)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	h := &hostServer{log: log, load: load, config: config, successorSignals: successors}
+	h := &hostServer{log: log, program: program, load: load, config: config, successorSignals: successors}
 	finish := h.watchEnd(ctx, t.flush)
 	defer func() {
 		if finish() && err == nil {

@@ -35,6 +35,9 @@ func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	return l
 }
 
+// ErrNoImageKey means that images are to be encrypted and the host has no key for that.
+var ErrNoImageKey = errors.New("cannot encrypt images: there is no key; set [hibernate] key-file, or systemd's LoadCredential=dormouse-image-key")
+
 // readKeyAndSetPacking has new images encrypted and compressed as configured. The key
 // also opens earlier images, so it is read even if new ones are not encrypted.
 func readKeyAndSetPacking(images *hibernate.Store, c configs.Hibernate) error {
@@ -46,7 +49,7 @@ func readKeyAndSetPacking(images *hibernate.Store, c configs.Hibernate) error {
 			return err
 		}
 	case c.Encrypt:
-		return errors.New("cannot encrypt images: there is no key; set [hibernate] key-file, or systemd's LoadCredential=dormouse-image-key")
+		return ErrNoImageKey
 	}
 	images.SetPacking(p)
 	return nil
