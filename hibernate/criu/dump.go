@@ -42,7 +42,7 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) (err error) {
 		err = images.RemoveFileSizes(d.Dir)
 	}
 	if err == nil {
-		err = around.KeepLinks(d.Dir, d.ID, d.WillKeep)
+		err = around.KeepFiles(d.Dir, d.ID, procfs.Tree(d.PID), d.WillKeep)
 	}
 	if err != nil {
 		procfs.ContinueStopped(procfs.Tree(d.PID))

@@ -30,6 +30,7 @@ func TestFilesChangedAsleep(t *testing.T) {
 		"shrunk":             {"offset", "f", func(path string) error { return os.WriteFile(path, []byte("012345"), 0o600) }, ""},
 		"another mode":       {"offset", "f", func(path string) error { return os.Chmod(path, 0o644) }, ""}, //nolint:gosec // it is the test
 		"replaced":           {"offset", "f", func(path string) error { return replaceFile(path, "xxxx45xxxx0") }, ""},
+		"renamed":            {"offset", "f", func(path string) error { return os.Rename(path, path+".1") }, ""},
 		"gone":               {"offset", "f", os.Remove, "/f on restore: No such file"},
 		"mapped, written":    {"file-shared", "shared", func(path string) error { return writeAt(path, "five.", 100) }, ""},
 		"mapped, grown":      {"file-shared", "shared", func(path string) error { return writeAt(path, "five.", 5000) }, ""},

@@ -221,6 +221,7 @@ func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note 
 		return nil, err
 	}
 	failpoint.Hit("wake.begun")
+	_ = os.Remove(note.Socket) // it is in the run directory, where no other process may have a socket
 	t, err := b.startAndWatchTree(func(t *tree) error {
 		t.bound, t.socket = note.Bound, note.Socket
 		stdout, stderr := t.output.WriteEnds()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 
@@ -22,6 +23,7 @@ type Attempt struct {
 // attemptTrace says what is to be undone after an attempt.
 type attemptTrace struct {
 	Names   []nameBefore   `json:"names"`
+	Renamed []renamedFile  `json:"renamed"`
 	Sockets []socketBefore `json:"sockets"`
 }
 
@@ -55,11 +57,12 @@ func Begin(ctx context.Context, imageDir, imageID, noteDir string) (*Attempt, er
 	if err != nil {
 		return nil, err
 	}
-	a := &Attempt{unlock: func() {}}
-	if len(needs.Remaps) > 0 {
-		if a.unlock, err = lockAround(ctx, needs.Remaps); err != nil {
-			return nil, err
-		}
+	a := &Attempt{}
+	if a.trace.Renamed, err = findRenamed(imageDir); err != nil {
+		return nil, err
+	}
+	if a.unlock, err = a.lockAround(ctx, needs.Remaps); err != nil {
+		return nil, err
 	}
 	if err := a.prepare(needs, imageID, noteDir); err != nil {
 		a.Undo()
@@ -68,14 +71,17 @@ func Begin(ctx context.Context, imageDir, imageID, noteDir string) (*Attempt, er
 	return a, nil
 }
 
-// lockAround locks the directories in which a restore makes the names of the remaps.
-func lockAround(ctx context.Context, remaps []images.Remap) (release func(), err error) {
+// lockAround locks the directories in which a restore makes names.
+func (a *Attempt) lockAround(ctx context.Context, remaps []images.Remap) (release func(), err error) {
 	var dirs []string
 	for _, r := range remaps {
 		dirs = append(dirs, nearestDir(r.Path))
 		if r.Link != "" {
 			dirs = append(dirs, nearestDir(r.Link))
 		}
+	}
+	for _, r := range a.trace.Renamed {
+		dirs = append(dirs, filepath.Dir(r.Path))
 	}
 	return LockDirs(ctx, dirs)
 }
@@ -101,6 +107,11 @@ func (a *Attempt) prepare(needs images.Outside, imageID, noteDir string) (err er
 			return err
 		}
 	}
+	for _, r := range a.trace.Renamed {
+		if err := r.nameAgain(); err != nil {
+			return fmt.Errorf("cannot open %s, which is %s now: %w", r.Path, r.now, err)
+		}
+	}
 	return nil
 }
 
@@ -112,7 +123,7 @@ func (a *Attempt) needsNote() bool {
 			return true
 		}
 	}
-	return len(a.trace.Names) > 0
+	return len(a.trace.Names)+len(a.trace.Renamed) > 0
 }
 
 // noteRemap adds the remap, as it is now.
@@ -155,6 +166,9 @@ func (a *Attempt) Succeed() {
 	for _, n := range a.trace.Names {
 		n.putDirBack()
 	}
+	for _, r := range a.trace.Renamed {
+		r.loseAgain()
+	}
 	a.end()
 }
 
@@ -175,6 +189,9 @@ func (a *Attempt) end() {
 func (t *attemptTrace) undo() {
 	for _, n := range t.Names {
 		n.undo()
+	}
+	for _, r := range t.Renamed {
+		r.loseAgain()
 	}
 	for _, s := range t.Sockets {
 		s.undo()

@@ -31,8 +31,8 @@ type linkPlace struct {
 
 // BeginDump prepares a dump of the processes: it removes what an earlier dump has left, and
 // notes in noteDir what this one may leave. It locks the directories of the links, and lockToo,
-// see LockDirs. The caller must call KeepLinks after a successful dump, and Undo otherwise or
-// after an error of KeepLinks.
+// see LockDirs. The caller must call KeepFiles after a successful dump, and Undo otherwise or
+// after an error of KeepFiles.
 func BeginDump(ctx context.Context, pids []int, imageID string, lockToo []string, noteDir string) (*Dump, error) {
 	d := &Dump{trace: dumpTrace{imageID, findPlaces(pids)}}
 	for _, place := range d.trace.Places {
@@ -73,11 +73,15 @@ func (t *dumpTrace) removeLinks() {
 	}
 }
 
-// KeepLinks ends a dump that has succeeded. It gives the links that the image in imageDir
-// needs names of their own, under which they stay while the tree sleeps, and tells the names
-// to willKeep first.
-func (d *Dump) KeepLinks(imageDir, imageID string, willKeep func(paths []string) error) error {
+// KeepFiles ends a dump that has succeeded, and that has stopped the processes. It notes in
+// the image in imageDir which files they have open. It gives the links that the image needs
+// names of their own, under which they stay while the tree sleeps, and tells the names to
+// willKeep first.
+func (d *Dump) KeepFiles(imageDir, imageID string, pids []int, willKeep func(paths []string) error) error {
 	needs, err := images.ReadOutside(imageDir)
+	if err == nil {
+		err = writeNames(imageDir, pids)
+	}
 	if err == nil {
 		err = keepLinks(needs.Remaps, imageID, willKeep)
 	}

@@ -145,7 +145,7 @@ func asleep(t *testing.T) image {
 	d, err := BeginDump(t.Context(), nil, id, nil, i.notes)
 	must(t, err)
 	var told []string
-	must(t, d.KeepLinks(i.dir, id, func(links []string) error { told = links; return nil }))
+	must(t, d.KeepFiles(i.dir, id, nil, func(links []string) error { told = links; return nil }))
 	if len(told) != 1 || told[0] != filepath.Join(i.at, kept) {
 		t.Errorf("told are %q", told)
 	}
