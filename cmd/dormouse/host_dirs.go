@@ -9,10 +9,9 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"dormouse/configs"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/filelock"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/regularfile"
 	"dormouse/internal/tamper"
@@ -183,8 +182,8 @@ func (p *hostDirs) lockRootAndWritePID(root string) error {
 	p.locks = append(p.locks, lock)
 	text := make([]byte, 20)
 	n, _ := lock.ReadAt(text, 0)
-	err = unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = filelock.Lock(lock, filelock.Moment)
+	if errors.Is(err, filelock.ErrLocked) {
 		return fmt.Errorf("cannot serve %s: the host with pid %s does already; end it, or choose another --root",
 			root, strings.TrimSpace(string(text[:n])))
 	}
@@ -211,14 +210,11 @@ func (p *hostDirs) makeAndLockDir(path string) error {
 		return fmt.Errorf("cannot lock a directory: %w", err)
 	}
 	p.locks = append(p.locks, dir)
-	err = unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = filelock.Lock(dir, filelock.Moment)
+	if errors.Is(err, filelock.ErrLocked) {
 		return fmt.Errorf("cannot use %s: another host does, though its root is another one; choose another place in the configuration", path)
 	}
-	if err != nil {
-		return fmt.Errorf("cannot lock %s: %w", path, err)
-	}
-	return nil
+	return err
 }
 
 // socketPathsFit reports whether the path of every plugin's socket below runDir has at

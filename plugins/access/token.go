@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/filelock"
 	"dormouse/internal/regularfile"
 )
 
@@ -172,6 +173,9 @@ func (f TokenFile) change(edit func([]Token) ([]Token, error)) error {
 	return nil
 }
 
+// lockLimit is how long a change of the file by another program may take.
+const lockLimit = 10 * time.Second
+
 // lock keeps other programs from changing the file until unlock is called. It makes a
 // missing directory, so that a token can be made before the host first starts.
 func (f TokenFile) lock() (unlock func(), err error) {
@@ -182,7 +186,7 @@ func (f TokenFile) lock() (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX); err != nil {
+	if err := filelock.Lock(lock, lockLimit); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	return func() { _ = lock.Close() }, nil // closing ends the lock
