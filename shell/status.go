@@ -49,6 +49,8 @@ type Status struct {
 	// requirements that are not met now.
 	Err     error
 	Figures ProcessFigures
+	// FailedWakes is how many wakes of the present sleep have failed.
+	FailedWakes int
 	// Sleep is nil when the plugin is not hibernated.
 	Sleep *Sleep
 	// StartedFrom is the golden image that the plugin was started from, nil after a cold
@@ -107,6 +109,7 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 		Err:         cmp.Or(s.unstartable, s.failure),
 		StartedFrom: s.warmStarts.startedFrom,
 		History:     slices.Clone(s.history),
+		FailedWakes: s.failedWakes.count,
 	}, s.changes
 }
 

@@ -59,6 +59,13 @@ type failedWakes struct {
 	retrying bool // retryWakes runs
 }
 
+// LastFailedWake returns why the last wake of the present sleep failed, nil if none has.
+func (s *Shell) LastFailedWake() *AsleepError {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failedWakes.last
+}
+
 // noteFailedWake records that a wake has failed for a cause of that class, and returns the
 // error that says so.
 func (s *Shell) noteFailedWake(cause error, class hibernate.FailureClass) *AsleepError {

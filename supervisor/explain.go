@@ -64,6 +64,10 @@ func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
 	if outdated := sh.OutdatedSleep(); outdated != nil {
 		e.Why += ". It will wake only to end, and then start anew: " + outdated.Error()
 	}
+	if failed := sh.LastFailedWake(); failed != nil {
+		e.Failure, e.Retry = failed.Cause, failed.RetryAt
+		e.Why += ". It could not be woken and sleeps on: " + failed.Error()
+	}
 	if source, _ := s.CloneSource(sh.Callsign()); source.Gone {
 		e.Why += ". Its configuration is the last one of " + source.Of + ", which is gone"
 		if why := s.WhyMissing(source.Of); why != nil {

@@ -78,6 +78,7 @@ type observer struct {
 func (o observer) Transition(t shell.Transition) {
 	s := o.s
 	s.events.Transition(t)
+	s.tellFailedWake(t)
 	s.restarts.planOrCancelRestart(t)
 	s.autoSleep.noteTransitionAndDecideSoon(t)
 	switch {

@@ -117,6 +117,10 @@ func (f *Front) instanceMetrics() []instanceMetric {
 			},
 		},
 		{
+			"dormouse_instance_failed_wakes", "gauge", "Wakes of the plugin's present sleep that have failed.",
+			func(st shell.Status) (int64, bool) { return int64(st.FailedWakes), st.State == shell.Hibernated },
+		},
+		{
 			"dormouse_instance_losses", "gauge", "Losses of the plugin's state that were not acknowledged.",
 			func(st shell.Status) (int64, bool) {
 				return int64(len(f.supervisor.LossesOf(st.Config.Callsign))), true
