@@ -38,8 +38,9 @@ type holder struct {
 	lines     *bufio.Reader
 	theirs    [2]*os.File
 	keys      [2]string
-	imageKeys [2]string // the keys at the last checkpoint
-	asleep    func()    // is called while it sleeps, may be nil
+	imageKeys [2]string        // the keys at the last checkpoint
+	store     *hibernate.Store // while it sleeps
+	asleep    func()           // is called while it sleeps, may be nil
 	packed    pack.Options
 }
 
@@ -182,6 +183,7 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	must(t, err)
 	defer store.Close()
 	store.SetPacking(h.packed)
+	h.store = store
 	imageDir := store.ImageDir("Objects")
 	image, err := hibernate.Checkpoint(t.Context(), e, imageDir, h)
 	if err != nil {

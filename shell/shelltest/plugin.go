@@ -36,6 +36,7 @@ const (
 	SkipGolden       = "skip golden"
 	InvalidateGolden = "invalidate golden"
 	PutAside         = "put aside" // recorded with the class
+	PutBack          = "put back"
 	Adopt            = "adopt"
 	Leave            = "leave"
 )
@@ -60,6 +61,8 @@ type Plugin struct {
 	InPlace bool
 	// Asleep is how the plugin sleeps, nil while it does not.
 	Asleep *shell.Sleep
+	// AsideImage is the image that was put aside, nil for none.
+	AsideImage *shell.Sleep
 	// Outdated is what OutdatedSleep returns while the plugin sleeps.
 	Outdated error
 	// LeftRunning means that an earlier host left the plugin running.
@@ -500,8 +503,26 @@ func (p *Plugin) PutImageAside(class hibernate.FailureClass) (shell.KeptImage, e
 	if p.Asleep == nil {
 		return shell.KeptImage{}, err
 	}
+	if class == hibernate.Lasting {
+		p.AsideImage = p.Asleep
+	}
 	p.Asleep = nil
 	return shell.KeptImage{Path: "/aside", Until: time.Now().Add(time.Hour), Restorable: class == hibernate.Lasting}, err
+}
+
+// PutImageBack makes the plugin sleep in AsideImage.
+func (p *Plugin) PutImageBack(generation uint64) (putBack uint64, err error) {
+	defer p.beginExclusiveAction(PutBack)()
+	if err := p.runAction(context.Background(), PutBack, ""); err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.AsideImage == nil || generation != 0 && generation != p.AsideImage.Generation {
+		return 0, hibernate.ErrNoImage
+	}
+	p.Asleep, p.AsideImage = p.AsideImage, nil
+	return p.Asleep.Generation, nil
 }
 
 // EndWithoutWake removes the image, or ends the process that sleeps in place. The call is not

@@ -13,7 +13,7 @@ var files = Table{
 	{Kind: "path", Fate: ComesBack, Text: "descriptors made with O_PATH, of files, directories, symbolic links and devices"},
 	{Kind: "path-of-socket", Fate: Refused, Text: "descriptors made with O_PATH of sockets and named pipes",
 		Name: "the path of a socket or named pipe (O_PATH)", Advice: closeIt},
-	{Kind: "lock", Fate: ComesBack, Text: "flock, fcntl locks, open file description locks, leases; threads that wait for one"},
+	{Kind: "lock", Fate: ComesBack, Text: "flock, fcntl locks, open file description locks: the host holds them for a sleeping plugin; if it is restarted and another process takes one, the wake waits for that. Leases; threads that wait for a lock"},
 	{Kind: "descriptor-owner", Fate: ComesBack, Text: "owner and signal of a descriptor (F_SETOWN, F_SETSIG)"},
 	{Kind: "pipe", Fate: ComesBack, Text: "pipes with data in them and their size"},
 	{Kind: "packet-pipe", Fate: Refused, Text: "pipes in packet mode",
