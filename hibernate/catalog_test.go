@@ -138,3 +138,30 @@ func TestCatalogWithoutKey(t *testing.T) {
 		t.Errorf("got %v, want that the engine is another one", e.WhyUnusable)
 	}
 }
+
+// An image that is out of use is untold until its loss was recorded, also for a later host.
+func TestUntoldImages(t *testing.T) {
+	b := newFixture(t)
+	b.mustCheckpoint(t)
+	if untold, err := b.store.UntoldImages(); len(untold) > 0 || err != nil {
+		t.Errorf("got %v, %v of what can be woken", untold, err)
+	}
+	kept, err := b.imageDir.PutAside()
+	must(t, err)
+	untold, err := b.store.UntoldImages()
+	if err != nil || len(untold) != 1 || untold[0].Path != kept.Path || untold[0].Aside != 1 || untold[0].Until.Sub(kept.Until).Abs() > time.Minute {
+		t.Fatalf("got %+v, %v, want %+v", untold, err, kept)
+	}
+	must(t, b.store.MarkTold("Another"))
+	if untold, err := b.store.UntoldImages(); len(untold) != 1 || err != nil {
+		t.Errorf("got %v, %v after another instance was told", untold, err)
+	}
+	must(t, b.store.MarkTold("Counter"))
+	later := openStore(t, b.dir)
+	if untold, err := later.UntoldImages(); len(untold) > 0 || err != nil {
+		t.Errorf("got %v, %v after it was told", untold, err)
+	}
+	if left := time.Until(b.catalog(t)[0].Until); left < week-time.Minute || left > week {
+		t.Errorf("it is kept for %s, want a week", left)
+	}
+}

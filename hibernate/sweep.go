@@ -79,6 +79,8 @@ type unusableNote struct {
 	Since    Moment    `json:"since"`
 	ClockSet bool      `json:"clock-set"` // the wall clock of Since can be right
 	Written  time.Time `json:"written"`   // of the image, which tells it from a later one
+	// Told is set once the host has recorded the loss of an image that is out of use.
+	Told bool `json:"told,omitempty"`
 }
 
 // ageAt returns how long before now the note about the image was made. It returns false if
@@ -100,22 +102,34 @@ func (n unusableNote) ageAt(now Moment, image StoredImage) (age time.Duration, k
 // readOrMakeUnusableNote returns how long ago the note about an image was made. If there is no
 // note, or its age is not known, it writes a new one, whose age is 0.
 func (s *Store) readOrMakeUnusableNote(one StoredImage, now Moment) (age time.Duration, err error) {
-	path := s.unusableNotePath(one)
-	var note unusableNote
-	text, err := regularfile.Read(path, 1<<20)
-	if err == nil && json.Unmarshal(text, &note) == nil {
-		if age, known := note.ageAt(now, one); known {
-			return age, nil
-		}
+	note := s.unusableNoteOf(one)
+	if age, known := note.ageAt(now, one); known {
+		return age, nil
 	}
-	text, err = json.Marshal(unusableNote{now, now.isPlausible(), one.Written})
-	if err == nil {
-		err = atomicfile.Write(path, text, 0o600)
-	}
+	err = s.writeUnusableNote(one, unusableNote{now, now.isPlausible(), one.Written, note.Told})
 	if err != nil {
 		return 0, fmt.Errorf("cannot note since when the image %s is of no use: %w", one, err)
 	}
 	return 0, nil
+}
+
+// unusableNoteOf returns the note about the image; if there is none, or it is about an earlier
+// image, a note that says nothing.
+func (s *Store) unusableNoteOf(one StoredImage) (note unusableNote) {
+	text, err := regularfile.Read(s.unusableNotePath(one), 1<<20)
+	if err == nil && json.Unmarshal(text, &note) == nil && note.Written.Equal(one.Written) {
+		return note
+	}
+	return unusableNote{Written: one.Written}
+}
+
+// writeUnusableNote writes the note about an image, durably.
+func (s *Store) writeUnusableNote(one StoredImage, note unusableNote) error {
+	text, err := json.Marshal(note)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(s.unusableNotePath(one), text, 0o600)
 }
 
 // removeUnusableNote removes the note about an image, if there is one.
