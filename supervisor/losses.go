@@ -82,9 +82,8 @@ func (l *losses) of(callsign string) []Loss {
 	return slices.Clone(l.byCallsign[callsign])
 }
 
-// note adds a loss, has it written to disk in the background, and tells it as an event. It
-// does not block, unless the host stops.
-func (l *losses) note(lost shell.Loss) {
+// noteOfShell notes a loss that a shell reports.
+func (l *losses) noteOfShell(lost shell.Loss) {
 	one := Loss{
 		Callsign: lost.Callsign, At: lost.At.Round(0).UTC(), Class: lost.Class, Generation: lost.Generation,
 		Path: lost.Kept.Path, Until: lost.Kept.Until.Round(0).UTC(), Restorable: lost.Kept.Restorable,
@@ -92,15 +91,44 @@ func (l *losses) note(lost shell.Loss) {
 	if lost.Cause != nil {
 		one.Cause = lost.Cause.Error()
 	}
+	l.note(one)
+}
+
+// note adds a loss, has it written to disk in the background, and tells it as an event. It
+// does not block, unless the host stops.
+func (l *losses) note(one Loss) {
 	l.mu.Lock()
 	all := append(slices.Clone(l.byCallsign[one.Callsign]), one)
 	l.byCallsign[one.Callsign] = all[max(0, len(all)-maxLosses):]
 	l.mu.Unlock()
-	save := func() { l.notes.saveOrDeleteNote(one.Callsign) }
+	save := func() { l.saveAndMarkTold(one.Callsign) }
 	if !l.s.startBackground(save) {
 		save()
 	}
 	l.s.events.Notification(configs.ControllerCallsign, shell.Notification{Event: LossEvent, Params: one.eventParams()})
+}
+
+// saveAndMarkTold writes the losses of an instance to disk, and then beside the images that
+// they are recorded. It logs failures.
+func (l *losses) saveAndMarkTold(callsign string) {
+	l.notes.saveOrDeleteNote(callsign)
+	if err := l.s.options.MarkTold(callsign); err != nil {
+		l.s.log.Error().Err(err).Str("callsign", callsign).Msg("the next host will tell this loss again")
+	}
+}
+
+// noteUntold adds the losses that an earlier host could not record, since it was killed.
+func (l *losses) noteUntold() error {
+	untold, err := l.s.options.Untold()
+	for _, one := range untold {
+		isRecorded := func(other Loss) bool { return other.Path == one.Path }
+		if !slices.ContainsFunc(l.of(one.Callsign), isRecorded) {
+			l.note(one)
+			continue
+		}
+		l.s.startBackground(func() { l.saveAndMarkTold(one.Callsign) })
+	}
+	return err
 }
 
 // eventParams returns the parameters of the event, without the cause and the path, which not
@@ -156,6 +184,9 @@ func (l *losses) set(callsign string, all []Loss) {
 	}
 	l.byCallsign[callsign] = all
 }
+
+// NoteLoss records and tells the loss of an instance that need not exist any more.
+func (s *Supervisor) NoteLoss(l Loss) { s.losses.note(l) }
 
 // Losses returns all losses that were not acknowledged yet, by callsign and then by time. The
 // instances of some may not exist any more.

@@ -3,7 +3,9 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -83,6 +85,40 @@ func TestLossIsToldUntilAcknowledged(t *testing.T) {
 	})
 }
 
+// A host that was killed before it could record a loss leaves that to the next, which tells the
+// loss once.
+func TestUntoldLoss(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	untold := map[string]Loss{"A": {Callsign: "A", Class: hibernate.Lasting, Path: "/images/A/aside-3", Generation: 3, Restorable: true}}
+	options := func(o *Options) {
+		keeping(path)(o)
+		o.Untold = func() ([]Loss, error) { return slices.Collect(maps.Values(untold)), nil }
+		o.MarkTold = func(callsign string) error { delete(untold, callsign); return nil }
+	}
+	instances := []instance{{"A", configs.StartDeactivated, 50, nil}}
+	for range 2 {
+		runWith(t, instances, options, func(r *rig) {
+			r.closing()
+			synctest.Wait()
+			if got := r.LossesOf("A"); len(got) != 1 || got[0].Generation != 3 || len(untold) > 0 {
+				t.Errorf("it tells %+v, and %d are untold", got, len(untold))
+			}
+		})
+	}
+	runWith(t, instances, options, func(r *rig) {
+		r.closing()
+		if _, err := r.AcknowledgeLosses("A"); err != nil {
+			t.Error(err)
+		}
+	})
+	runWith(t, instances, options, func(r *rig) {
+		r.closing()
+		if got := r.Losses(); len(got) > 0 {
+			t.Errorf("after the acknowledgement it tells %+v", got)
+		}
+	})
+}
+
 // An image that was put aside is put back when the instance is down, and is no loss then.
 func TestRestoreImage(t *testing.T) {
 	run(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, func(r *rig) {
@@ -128,7 +164,7 @@ func TestLossesAreBounded(t *testing.T) {
 	run(t, []instance{{"A", configs.StartDeactivated, 50, nil}}, func(r *rig) {
 		r.must(r.Clone(r.Context(), "A", "B"))
 		for i := range maxLosses + 3 {
-			r.losses.note(shell.Loss{Callsign: "B", At: time.Now(), Generation: uint64(i + 1)})
+			r.losses.note(Loss{Callsign: "B", At: time.Now(), Generation: uint64(i + 1)})
 		}
 		if got := r.LossesOf("B"); len(got) != maxLosses || got[0].Generation != 4 {
 			t.Errorf("got %d losses from generation %d on", len(got), got[0].Generation)

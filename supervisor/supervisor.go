@@ -100,6 +100,11 @@ type Options struct {
 	// KeptPaths returns the directories in which files of an instance of that callsign are
 	// kept; nil when backends keep none.
 	KeptPaths func(callsign string) []string
+	// Untold returns the losses that an earlier host was killed before it could record, and
+	// MarkTold notes that all losses of an instance are recorded; nil when backends keep no
+	// images.
+	Untold   func() ([]Loss, error)
+	MarkTold func(callsign string) error
 	// PostMortem says which ends of plugins are documented; the zero value documents
 	// none.
 	PostMortem PostMortem
@@ -117,6 +122,12 @@ func New(o Options) (*Supervisor, error) {
 	}
 	if o.RemoveKept == nil {
 		o.RemoveKept = accept
+	}
+	if o.Untold == nil {
+		o.Untold = func() ([]Loss, error) { return nil, nil }
+	}
+	if o.MarkTold == nil {
+		o.MarkTold = accept
 	}
 	if o.KeptPaths == nil {
 		o.KeptPaths = func(string) []string { return nil }
@@ -176,6 +187,9 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 	if err := s.autoSleep.restoreIdleSuspendedMarks(); err != nil {
 		return fmt.Errorf("cannot read what was suspended: %w", err)
 	}
+	if err := s.losses.noteUntold(); err != nil {
+		s.log.Error().Err(err).Msg("could not look for losses that an earlier host did not record")
+	}
 	return nil
 }
 
@@ -228,7 +242,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Requirements:     requirements{s, config.Callsign},
 		Unstartable:      unstartable,
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
-		Lost:             s.losses.note,
+		Lost:             s.losses.noteOfShell,
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)
 		},

@@ -162,6 +162,8 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		MaxClones:        config.Host.Clones,
 		RemoveKept:       h.Processes.RemoveInstanceFiles,
 		KeptPaths:        h.Processes.KeptPaths,
+		Untold:           h.untoldLosses,
+		MarkTold:         h.Processes.Images.MarkTold,
 		PostMortem: supervisor.PostMortem{
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
 		},

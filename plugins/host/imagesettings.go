@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"time"
 
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/pack"
+	"dormouse/supervisor"
 )
 
 // imageLimits returns how much disk space images may take, what happens when they would take
@@ -25,11 +27,14 @@ func (h *Host) imageLimits(c configs.Hibernate) hibernate.Limits {
 	if c.OnBudget == configs.OnBudgetEvict {
 		l.Evict = func(ctx context.Context, callsign string) error {
 			sh, ok := h.Supervisor.Shell(callsign)
+			why := fmt.Errorf("its image was the oldest when the budget of %s for images was used up", c.Budget)
 			if !ok {
 				h.log.Warn().Str("callsign", callsign).Msg("dropped the image of an instance that does not exist, to make room")
-				return h.Processes.Images.ImageDir(callsign).RemoveAll()
+				err := h.Processes.Images.ImageDir(callsign).RemoveAll()
+				h.Supervisor.NoteLoss(supervisor.Loss{Callsign: callsign, At: time.Now().Round(0).UTC(), Cause: why.Error()})
+				return err
 			}
-			return sh.EvictImage(ctx, fmt.Errorf("its image was the oldest when the budget of %s for images was used up", c.Budget))
+			return sh.EvictImage(ctx, why)
 		}
 	}
 	return l
@@ -76,4 +81,20 @@ func (h *Host) removeOldUnusableImages() {
 	for _, one := range swept.Kept {
 		h.log.Info().Stringer("image", one).Time("written", one.Written).Time("until", one.Until).Msg("keeping an image that can't be woken any more")
 	}
+}
+
+// untoldLosses returns the losses that an earlier host was killed before it could record.
+func (h *Host) untoldLosses() (losses []supervisor.Loss, err error) {
+	images, err := h.Processes.Images.UntoldImages()
+	for _, one := range images {
+		l := supervisor.Loss{
+			Callsign: one.Callsign, At: time.Now().Round(0).UTC(), Class: hibernate.Untrusted, Path: one.Path, Until: one.Until,
+			Cause: "an earlier host gave it up, and ended before it could say why",
+		}
+		if one.Aside > 0 {
+			l.Class, l.Generation, l.Restorable = hibernate.Lasting, one.Aside, true
+		}
+		losses = append(losses, l)
+	}
+	return losses, err
 }
