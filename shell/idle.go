@@ -140,7 +140,29 @@ func (s *Shell) checkNotUsedSince(since time.Time) error {
 }
 
 // noteUse records that the plugin is used now.
-func (s *Shell) noteUse() { s.lastUsed.Store(int64(time.Since(s.made))) }
+func (s *Shell) noteUse() { s.noteUseAfter(0) }
+
+// noteUseAfter records that the plugin is used after the duration, unless a later use is
+// recorded already.
+func (s *Shell) noteUseAfter(d time.Duration) {
+	at := int64(time.Since(s.made) + d)
+	for {
+		last := s.lastUsed.Load()
+		if last >= at || s.lastUsed.CompareAndSwap(last, at) {
+			return
+		}
+	}
+}
+
+// KeepAwake has an active plugin count as used for that long from now on, so that the host does
+// not put it to sleep by itself. It returns ErrIllegalState unless the plugin is active.
+func (s *Shell) KeepAwake(d time.Duration) error {
+	if state := s.State(); state != Activated {
+		return fmt.Errorf("cannot keep it awake: %w: it is %s", ErrIllegalState, state)
+	}
+	s.noteUseAfter(d)
+	return nil
+}
 
 // lastUse returns when the plugin was last used, by the monotonic clock.
 func (s *Shell) lastUse() time.Time { return s.made.Add(time.Duration(s.lastUsed.Load())) }

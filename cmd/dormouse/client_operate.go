@@ -32,6 +32,10 @@ type operation struct {
 	// shown on a terminal.
 	showsProgress bool
 	takesTimeout  bool
+	// keepsAwake reports whether there is --for, which sets awakeFor: how long the host is not
+	// to put the plugin to sleep by itself after the operation.
+	keepsAwake bool
+	awakeFor   time.Duration
 	// takesCold reports whether the operation has the flag --cold, and cold whether the flag
 	// is given: what a hibernated plugin sleeps in is given up.
 	takesCold, cold bool
@@ -44,7 +48,7 @@ var (
 	deactivating      = operation{name: "deactivate", takesCold: true, needlessIn: "deactivated", showsProgress: true, describeChange: describeNewState}
 	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeNewState}
 	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation, isWanted: isQuiet, allText: "every suspended or hibernated plugin"}
-	waking            = operation{name: "wake", method: "activate", showsProgress: true, describeChange: describeActivation, isWanted: isHibernated, allText: "every hibernated plugin", checkBefore: checkWakeable}
+	waking            = operation{name: "wake", method: "activate", showsProgress: true, describeChange: describeActivation, isWanted: isHibernated, allText: "every hibernated plugin", checkBefore: checkWakeable, keepsAwake: true}
 	makingUnavailable = operation{name: "unavailable", needlessIn: "unavailable", describeChange: describeNewState}
 	hibernating       = operation{name: "hibernate", needlessIn: "hibernated", showsProgress: true, takesTimeout: true, describeChange: describeHibernation, isWanted: isSuspended, allText: "every suspended plugin"}
 )
@@ -69,6 +73,9 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 		if o.takesCold {
 			addColdFlag(flags, &o.cold)
 		}
+		if o.keepsAwake {
+			flags.DurationVar(&o.awakeFor, "for", 0, "keep the host from putting it back to sleep by itself for `DURATION`, such as 1h; at most a day")
+		}
 		if o.isWanted != nil {
 			flags.BoolVar(all, "all", false, o.allText)
 			flags.IntVar(parallel, "parallel", defaultParallel, "with --all, work on `N` plugins at the same time")
@@ -77,6 +84,8 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 			switch {
 			case *timeout < 0:
 				return &usageError{err: errors.New("--timeout must be more than zero")}
+			case o.awakeFor < 0 || o.awakeFor > 24*time.Hour:
+				return &usageError{err: errors.New("--for must be more than zero and at most 24h")}
 			case *all && len(names) > 0, !*all && len(names) == 0:
 				return &usageError{err: errors.New("it takes either the NAME of a plugin or --all")}
 			case *all && *parallel < 1:
@@ -161,6 +170,12 @@ func (c *client) operate(ctx context.Context, o operation, callsign string, limi
 	}
 	if err != nil {
 		return before, after, took, c.rewordWithAdvice(ctx, method, callsign, err)
+	}
+	if o.awakeFor > 0 {
+		params := map[string]any{"callsign": callsign, "duration": o.awakeFor.Milliseconds()}
+		if _, err := c.call(ctx, "Controller.keepawake", params); err != nil {
+			return before, after, took, c.rewordWithAdvice(ctx, "keep it awake", callsign, err)
+		}
 	}
 	after, _ = c.getInstance(ctx, callsign) // it is done, even if the host has ended since
 	return before, after, took, nil

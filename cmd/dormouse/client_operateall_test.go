@@ -21,6 +21,7 @@ type fleetHost struct {
 	states     map[string]string
 	underway   int
 	mostAtOnce int
+	awake      map[string]int // for how many milliseconds each is kept awake
 }
 
 // serve returns the address of the host.
@@ -35,11 +36,24 @@ func (h *fleetHost) serve(t *testing.T) (address string) {
 func (h *fleetHost) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var request struct {
 		Method string
-		Params struct{ Callsign string }
+		Params struct {
+			Callsign string
+			Duration int
+		}
 	}
 	_ = json.NewDecoder(r.Body).Decode(&request)
 	if method, only, isStatus := strings.Cut(request.Method, "@"); method == "Controller.status" {
 		h.answerStatus(w, only, isStatus)
+		return
+	}
+	if request.Method == "Controller.keepawake" {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.awake == nil {
+			h.awake = make(map[string]int)
+		}
+		h.awake[request.Params.Callsign] = request.Params.Duration
+		_, _ = fmt.Fprint(w, `{"jsonrpc":"2.0","id":1,"result":null}`)
 		return
 	}
 	if h.activate(request.Params.Callsign) {
@@ -100,10 +114,14 @@ func TestWakeAll(t *testing.T) {
 	}
 
 	h.fails = nil
+	h.awake = nil
 	var outcomes []operationOutcome
-	r = dormouse(t, nil, "plugin", "wake", "--all", "-o", "json", "--host", address).expect(t, exitDone)
+	r = dormouse(t, nil, "plugin", "wake", "--all", "--for", "90s", "-o", "json", "--host", address).expect(t, exitDone)
 	if err := json.Unmarshal([]byte(r.out), &outcomes); err != nil || len(outcomes) != 1 || outcomes[0].Callsign != "B" || outcomes[0].Error != "" {
 		t.Errorf("got %v, %+v, want that B is woken", err, outcomes)
+	}
+	if h.awake["B"] != 90_000 || len(h.awake) != 1 {
+		t.Errorf("they are kept awake for %v ms, want B for 90000", h.awake)
 	}
 	dormouse(t, nil, "plugin", "wake", "--all", "--host", address).expect(t, exitDone, "!wake: 0 of 0 done")
 	dormouse(t, nil, "plugin", "wake", "C", "--host", address).expect(t, exitFailed, "!cannot wake C: it does not sleep, it is deactivated; try: dormouse plugin activate C")

@@ -74,8 +74,9 @@ func verbs() []verb {
 		{
 			name: "plugin wake", args: "[NAME...]", summary: "wake a hibernated plugin; starts none",
 			doc: "With --all it wakes every plugin that sleeps, a few at the same time, goes on when one fails, and\n" +
-				"lists the failures at the end: as before an update of what the plugins run from.",
-			example: "dormouse plugin wake --all",
+				"lists the failures at the end: as before an update of what the plugins run from. With --for the\n" +
+				"host does not put them back to sleep by itself meanwhile.",
+			example: "dormouse plugin wake --all --for 1h",
 			prepare: operationVerb(waking),
 		},
 		{

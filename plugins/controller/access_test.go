@@ -24,7 +24,7 @@ var neededRoles = map[string]access.Role{
 	"configuration": access.Read, "configuration=": access.Admin,
 	"services": access.Read, "status": access.Read, "subsystems": access.Read, "framework": access.Read, "version": access.Read,
 	"buildinfo": access.Read, "environment": access.Read, "links": access.Read, "proxies": access.Read, "explain": access.Read, "missing": access.Read,
-	"losses": access.Read, "acknowledge": access.Operate, "restoreimage": access.Operate,
+	"losses": access.Read, "acknowledge": access.Operate, "restoreimage": access.Operate, "keepawake": access.Operate,
 	"threads": access.Read, "pendingrequests": access.Read, "processinfo": access.Read, "callstack": access.Read,
 	"startdiscovery": access.Operate, "discoveryresults": access.Read,
 	"exists": access.Read, "versions": access.Read, "rpc.discover": access.Read,

@@ -11,8 +11,8 @@ import (
 	"dormouse/supervisor"
 )
 
-// lossMethods returns the methods about the state of plugins that was lost, and about what is
-// kept of it. Thunder has none of them.
+// lossMethods returns the methods about the state of plugins that was lost, about what is kept
+// of it, and the one that helps not to lose it. Thunder has none of them.
 func lossMethods() []method {
 	return []method{{
 		name: "losses", access: access.Read, form: property,
@@ -35,6 +35,15 @@ func lossMethods() []method {
 		doc:    "Puts an image back that was put aside because it did not fit the host; the instance must be deactivated.",
 		errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.General, thunder.IllegalState, thunder.InProgress, thunder.NotSupported},
 		serve:  serveRestoreImage,
+	}, {
+		name: "keepawake", access: access.Operate, missingParam: thunder.BadRequest, returns: "at once",
+		params: []parameter{
+			{name: "callsign", doc: "the instance"},
+			{name: "duration", kind: milliseconds, doc: "for how long, in milliseconds"},
+		},
+		doc:    "Keeps the host from putting an active plugin to sleep by itself for a time, as during an update of what it runs from.",
+		errors: []thunder.ErrorNumber{thunder.UnknownKey, thunder.BadRequest, thunder.IllegalState},
+		serve:  serveKeepAwake,
 	}}
 }
 
@@ -77,6 +86,15 @@ func serveRestoreImage(ctx context.Context, r request) (any, error) {
 	}
 	err := r.front.supervisor.RestoreImage(ctx, r.args["callsign"], generation)
 	return nil, renumberUnlessKept(err, thunder.General, thunder.UnknownKey, thunder.IllegalState, thunder.InProgress, thunder.NotSupported)
+}
+
+// serveKeepAwake keeps the host from putting an active plugin to sleep by itself.
+func serveKeepAwake(_ context.Context, r request) (any, error) {
+	sh, err := r.targetInstance(thunder.BadRequest)
+	if err != nil {
+		return nil, err
+	}
+	return nil, renumberUnlessKept(sh.KeepAwake(r.args.durationOrZero("duration")), thunder.IllegalState)
 }
 
 // lossRecords returns losses as clients see them.

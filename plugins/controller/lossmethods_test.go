@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"dormouse/hibernate"
 	"dormouse/plugins/access"
+	"dormouse/plugins/controller/dialect"
 	"dormouse/shell"
 )
 
@@ -127,4 +129,37 @@ func TestRestoreImage(t *testing.T) {
 	if got := c.do("Controller.1.restoreimage", `{"callsign":"Plain"}`); !strings.Contains(got, `"code":5,`) {
 		t.Errorf("an instance that runs: %s", got)
 	}
+}
+
+// An active instance is kept awake for a time, and one that sleeps is not.
+func TestKeepAwake(t *testing.T) {
+	h := newHost(t, setup{})
+	c := h.dial(t, "/jsonrpc")
+	c.must("Controller.1.keepawake", `{"callsign":"Auto","duration":3600000}`)
+	if got := decode[dialect.Explanation](t, c.do("Controller.1.explain@Auto", "")); parseTime(t, got.LastUse).Before(time.Now().Add(50 * time.Minute)) {
+		t.Errorf("it counts as used until %s", got.LastUse)
+	}
+	for params, want := range map[string]string{
+		`{"callsign":"Nope","duration":1}`:  "UNKNOWN_KEY",
+		`{"callsign":"Auto"}`:               "is missing",
+		`{"callsign":"Auto","duration":-1}`: "not a number of milliseconds",
+	} {
+		if got := c.do("Controller.1.keepawake", params); !strings.Contains(got, want) {
+			t.Errorf("%s: got %s, want %s", params, got, want)
+		}
+	}
+	c.must("Controller.1.suspend", `{"callsign":"Auto"}`)
+	c.must("Controller.1.hibernate", `{"callsign":"Auto"}`)
+	if got := c.do("Controller.1.keepawake", `{"callsign":"Auto","duration":1}`); !strings.Contains(got, `"code":5,`) {
+		t.Errorf("what sleeps is kept awake: %s", got)
+	}
+}
+
+func parseTime(t *testing.T, text string) time.Time {
+	t.Helper()
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return at
 }
