@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,14 +37,23 @@ type endWatch struct {
 func (w endWatch) start(ctx context.Context) (finish func() (killed bool)) {
 	done := make(chan struct{})
 	killed := false
+	signals := make(chan os.Signal, 2) // registered now, so that no signal is lost
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	var watching sync.WaitGroup
 	watching.Go(func() {
+		defer signal.Stop(signals)
 		select {
 		case <-done:
 			return
 		case <-ctx.Done():
 		}
-		cause, ended := w.awaitSignalOrLimit(done)
+		if wasEndedBySignal(ctx) { // the first comes here, too, unless it came before start
+			select {
+			case <-signals:
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		cause, ended := w.awaitSignalOrLimit(signals, done)
 		if ended {
 			return
 		}
@@ -62,10 +73,7 @@ func (w endWatch) start(ctx context.Context) (finish func() (killed bool)) {
 
 // awaitSignalOrLimit returns when a signal comes, or with a nil signal after the limit. ended
 // reports whether done was closed before.
-func (w endWatch) awaitSignalOrLimit(done <-chan struct{}) (cause os.Signal, ended bool) {
-	signals := make(chan os.Signal, 1)
-	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
-	defer signal.Stop(signals)
+func (w endWatch) awaitSignalOrLimit(signals <-chan os.Signal, done <-chan struct{}) (cause os.Signal, ended bool) {
 	var late <-chan time.Time
 	if w.limit != nil {
 		timer := time.NewTimer(w.limit())
@@ -80,6 +88,13 @@ func (w endWatch) awaitSignalOrLimit(done <-chan struct{}) (cause os.Signal, end
 	case <-late:
 		return nil, false
 	}
+}
+
+// wasEndedBySignal reports whether a SIGINT or SIGTERM has ended ctx, which is of
+// signal.NotifyContext: that names the signal as the cause.
+func wasEndedBySignal(ctx context.Context) bool {
+	text := fmt.Sprint(context.Cause(ctx))
+	return strings.Contains(text, syscall.SIGINT.String()) || strings.Contains(text, syscall.SIGTERM.String())
 }
 
 // killUntil calls kill again and again, until done is closed or the forced limit has passed.

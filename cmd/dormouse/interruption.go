@@ -25,18 +25,11 @@ func runAndClearAway(ctx context.Context, t *terminal, work func(context.Context
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	t.onWriteErr = cancel
-	worked := make(chan error, 1)
-	go func() { worked <- work(ctx) }()
-	var err error
-	select {
-	case err = <-worked:
-	case <-ctx.Done():
-		finish := endWatch{
-			forcedLimit: 10 * time.Second, begun: func(os.Signal) {}, kill: killDescendantsExceptLoaders, giveUp: func() {},
-		}.start(ctx)
-		err = <-worked
-		finish()
-	}
+	finish := endWatch{
+		forcedLimit: 10 * time.Second, begun: func(os.Signal) {}, kill: killDescendantsExceptLoaders, giveUp: func() {},
+	}.start(ctx)
+	err := work(ctx)
+	finish()
 	switch {
 	case ctx.Err() == nil:
 		return err
