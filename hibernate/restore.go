@@ -11,6 +11,7 @@ import (
 	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
+	"dormouse/internal/reap"
 )
 
 // restoreAttempts is how often the engine tries a restore: an attempt can fail because the
@@ -327,9 +328,10 @@ func (r *restoration) verifyMarkUsedAndLetRun() error {
 // prepareUse prepares the mark that says that the image is used.
 func (i *Image) prepareUse() error { return i.dir.store.prepareWakeOf(i.dir.callsign, i.Generation) }
 
+// killLimit is how long a root may take to end once it is killed.
+const killLimit = 5 * time.Second
+
 // killAndReap kills a root, and with it its PID namespace.
 func killAndReap(root *os.Process) error {
-	err := root.Kill()
-	_, werr := root.Wait()
-	return errors.Join(err, werr)
+	return errors.Join(root.Kill(), reap.Child(root.Pid, killLimit))
 }

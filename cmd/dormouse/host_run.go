@@ -75,7 +75,11 @@ func (h *hostServer) run(ctx context.Context, cancel context.CancelFunc, t *term
 	h.log.Info().Str("address", address).Stringer("control", s.control.Addr()).Stringer("communicator", s.native.Addr()).Int("pid", os.Getpid()).Str("version", version).Msg("listening")
 
 	checked, started := make(chan sleepSupport, 1), make(chan struct{})
-	all.Go(func() { checked <- h.checkAndNoteSleepSupport(ctx) })
+	all.Go(func() {
+		can := h.checkAndNoteSleepSupport(ctx)
+		checked <- can
+		h.recheckSleepSupport(ctx, can)
+	})
 	fed, starve := context.WithCancel(context.WithoutCancel(ctx))
 	all.Go(func() { feedSystemdWatchdog(fed, h) })
 	all.Go(func() {
@@ -141,6 +145,22 @@ func (h *hostServer) checkAndNoteSleepSupport(ctx context.Context) sleepSupport 
 		h.log.Warn().Err(can.Checkpoint.err).Msg("hibernation is not available, all else works")
 	}
 	return can
+}
+
+// recheckSleepSupport tries again whether plugins can be hibernated on disk, until they can or
+// ctx ends: what has prevented it, such as a full disk, may pass.
+func (h *hostServer) recheckSleepSupport(ctx context.Context, can sleepSupport) {
+	if can.Checkpoint.Works || h.host.Engine.WhyNotFound() != nil {
+		return
+	}
+	retryUntilDone(ctx, func() error {
+		err := h.host.Engine.Check(ctx) // it tries only now and then
+		if err == nil {
+			h.hibernates.Store(true)
+			h.log.Info().Str("engine", h.host.Engine.Name()).Msg("hibernation is available now")
+		}
+		return err
+	})
 }
 
 // drainAndCloseFront ends the JSON-RPC front: it accepts no further connection, waits

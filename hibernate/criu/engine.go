@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu/images"
@@ -81,8 +82,13 @@ func (e *Engine) Check(ctx context.Context) error {
 	return err
 }
 
-// tryProgram dumps and restores a process.
+// trialLimit is how long one trial of CRIU may take.
+const trialLimit = 30 * time.Second
+
+// tryProgram dumps and restores a process, within trialLimit.
 func (e *Engine) tryProgram(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, trialLimit)
+	defer cancel()
 	err := e.writeKernelCacheIfNeeded(ctx)
 	if cerr := e.testDumpAndRestore(ctx); cerr != nil {
 		return fmt.Errorf("%w: %s cannot dump and restore a process here: %w", hibernate.ErrUnsupported, e.Name(), errors.Join(cerr, err))

@@ -18,6 +18,7 @@ import (
 	"dormouse/hibernate/criu/pager"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/internal/reap"
 )
 
 // Restore implements hibernate.Engine. After an error it has killed what CRIU has made.
@@ -110,15 +111,16 @@ func (r *restoredTree) killTreeAndHelpers() error {
 	}
 	var errs []error
 	for _, pid := range roots {
-		if _, err := syscall.Wait4(pid, nil, 0, nil); err != nil && !errors.Is(err, syscall.ECHILD) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, reap.Child(pid, killLimit))
 	}
 	if r.around != nil {
 		r.around.Undo()
 	}
 	return errors.Join(errs...)
 }
+
+// killLimit is how long a process may take to end once it is killed.
+const killLimit = 5 * time.Second
 
 // findRestoredChildren returns the PIDs of the children of this process that the restore has
 // made, even if CRIU was killed before it named the root.

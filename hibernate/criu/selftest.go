@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"dormouse/internal/native"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
+	"dormouse/internal/reap"
 )
 
 // testDumpAndRestore dumps and restores the canary, a tree like that of a plugin: a root
@@ -39,11 +41,11 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start a process in a PID namespace: %w", err)
 	}
-	stop := func() {
+	stop := sync.OnceValue(func() error {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	}
-	defer stop()
+		return reap.Child(cmd.Process.Pid, killLimit)
+	})
+	defer func() { _ = stop() }()
 	if err := waitForTwoChildSockets(ctx, cmd.Process.Pid); err != nil {
 		return err
 	}
@@ -55,7 +57,9 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	if err := e.Dump(ctx, hibernate.DumpOrder{PID: cmd.Process.Pid, Dir: images}); err != nil {
 		return err
 	}
-	stop()
+	if err := stop(); err != nil {
+		return err
+	}
 
 	root, err := e.Restore(ctx, hibernate.RestoreOrder{Dir: images})
 	if err != nil {
@@ -63,7 +67,7 @@ func (e *Engine) testDumpAndRestore(ctx context.Context) error {
 	}
 	n := countChildSockets(root.Pid)
 	_ = root.Kill()
-	if _, err := root.Wait(); err != nil {
+	if err := reap.Child(root.Pid, killLimit); err != nil {
 		return err
 	}
 	if n != 2 {

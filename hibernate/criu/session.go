@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/checkpoint-restore/go-criu/v7/rpc"
 
@@ -56,16 +57,30 @@ func (e *Engine) takeOrStartSession(prestarted hibernate.Prestarted, group cgrou
 	return s, s.Close
 }
 
+// closeLimit is how long Close waits for CRIU.
+const closeLimit = exitLimit + killLimit
+
 // Close implements hibernate.Prestarted. It returns when CRIU has ended, and removes the
-// session's directory.
+// session's directory. If CRIU neither starts nor ends within closeLimit, since it waits for
+// the kernel, that is done in the background when it does.
 func (s *session) Close() {
 	s.closing.Do(func() {
-		<-s.started
-		if s.criu != nil {
-			s.criu.endOrKillAndWait()
-		}
-		if s.dir != "" {
-			_ = ownedtree.Remove(s.dir) // if that fails, KillAndRemoveLeftovers removes it
+		closed := make(chan struct{})
+		go func() {
+			defer close(closed)
+			<-s.started
+			if s.criu != nil {
+				s.criu.endOrKillAndWait()
+			}
+			if s.dir != "" {
+				_ = ownedtree.Remove(s.dir) // if that fails, KillAndRemoveLeftovers removes it
+			}
+		}()
+		late := time.NewTimer(closeLimit)
+		defer late.Stop()
+		select {
+		case <-closed:
+		case <-late.C:
 		}
 	})
 }
@@ -90,7 +105,12 @@ func (s *session) runRequestOnce(ctx context.Context, r criuRequest) (err error)
 			s.Close()
 		}
 	}()
-	if <-s.started; s.err != nil {
+	select {
+	case <-s.started:
+	case <-ctx.Done():
+		return fmt.Errorf("CRIU did not start in time: %w", ctx.Err())
+	}
+	if s.err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", s.err)
 	}
 	images, err := os.Open(r.images)
