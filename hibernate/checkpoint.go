@@ -180,6 +180,9 @@ func (c *checkpoint) quiesceAndCheckTree(ctx context.Context) error {
 // beginManifestAndPacking makes the manifest, as far as it is known before the dump, and the
 // tagger of the image. If images are packed it has the engine dump into a packing stream.
 func (c *checkpoint) beginManifestAndPacking(ctx context.Context) (err error) {
+	if err := c.dir.store.saveKey(); err != nil {
+		return err
+	}
 	if c.manifest, err = c.dir.newManifest(c.engine, c.tree, c.golden); err != nil {
 		return err
 	}

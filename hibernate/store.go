@@ -48,6 +48,7 @@ const (
 type Store struct {
 	dir        string
 	key        []byte
+	unsavedKey bool // the key is not on disk yet, guarded by mu
 	limits     Limits
 	packing    pack.Options
 	writers    chan struct{} // holds one value for each image being written, nil for any number
@@ -84,14 +85,29 @@ func OpenStore(dir string) (_ *Store, err error) {
 		return nil, err
 	}
 	key, err := readOrMakeStoreKey(filepath.Join(dir, keyName))
-	if err != nil {
+	unsaved := atomicfile.IsNoRoom(err) // saveKey tries again before the first image is made
+	if err != nil && !unsaved {
 		return nil, err
 	}
 	if err := removeDraftsAndTrash(dir, key); err != nil {
 		return nil, err
 	}
-	s := &Store{dir: dir, key: key, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}
+	s := &Store{dir: dir, key: key, unsavedKey: unsaved, reserved: make(map[*ImageDir]int64), goldenEvictions: make(map[string]bool)}
 	return s, s.takeOverOldGenerations()
+}
+
+// saveKey writes the key to disk unless it is there. No image may be made before.
+func (s *Store) saveKey() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.unsavedKey {
+		return nil
+	}
+	if err := atomicfile.Write(filepath.Join(s.dir, keyName), s.key, 0o600); err != nil {
+		return fmt.Errorf("cannot store the key that seals images: %w", err)
+	}
+	s.unsavedKey = false
+	return nil
 }
 
 // removeDraftsAndTrash deletes the drafts and the trash in a store's directory.
@@ -109,7 +125,8 @@ func removeDraftsAndTrash(dir string, key []byte) error {
 }
 
 // readOrMakeStoreKey returns the key that seals the images, from the file at path. It makes
-// a key and the file if there is none.
+// a key and the file if there is none. The key is valid also if only the write failed for want
+// of room.
 func readOrMakeStoreKey(path string) ([]byte, error) {
 	key, err := regularfile.Read(path, 1<<10)
 	if errors.Is(err, os.ErrNotExist) {

@@ -148,15 +148,27 @@ func (p *hostDirs) makeUnixSocketDir(h configs.Host, configured string) (s unixS
 	return s, nil
 }
 
-// writeAddressFile writes the address at which the host listens into a file in root.
+// writeAddressFile writes the address at which the host listens into a file in root. The error
+// wraps errNoAddressFile if the disk is full.
 func (p *hostDirs) writeAddressFile(root, address string) error {
 	path := filepath.Join(root, addressName)
-	if err := atomicfile.Write(path, []byte(address+"\n"), 0o600); err != nil {
+	err := atomicfile.Write(path, []byte(address+"\n"), 0o600)
+	if err == nil {
+		err = writePID(p.locks[0]) // of the root, which may have been full
+	}
+	if atomicfile.IsNoRoom(err) {
+		_ = os.Remove(path) // an earlier host listened elsewhere
+		return fmt.Errorf("%w: %w", errNoAddressFile, err)
+	}
+	if err != nil {
 		return fmt.Errorf("cannot write the host's address: %w", err)
 	}
 	p.address = path
 	return nil
 }
+
+// errNoAddressFile means that clients on this machine find the host only by its configuration.
+var errNoAddressFile = errors.New("cannot write the host's address, which clients of this machine look up, before there is room on the disk")
 
 // cleanUpAndUnlock removes the address file, removes a shortened run directory if it is
 // empty, and unlocks the directories. The files of hibernated instances stay.
@@ -191,12 +203,18 @@ func (p *hostDirs) lockRootAndWritePID(root string) error {
 		err = lock.Truncate(0)
 	}
 	if err == nil {
-		_, err = fmt.Fprintln(lock, os.Getpid())
+		err = writePID(lock)
 	}
-	if err != nil {
+	if err != nil && !atomicfile.IsNoRoom(err) { // writeAddressFile tries again
 		return fmt.Errorf("cannot lock the root directory: %w", err)
 	}
 	return nil
+}
+
+// writePID writes the PID of this process to the lock file.
+func writePID(lock *os.File) error {
+	_, err := lock.WriteAt(fmt.Appendln(nil, os.Getpid()), 0)
+	return err
 }
 
 // makeAndLockDir makes a directory and locks it against hosts with another root.

@@ -8,8 +8,10 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/rs/zerolog"
 
@@ -158,11 +160,39 @@ func serve(ctx context.Context, t *terminal, program string, load func() (config
 	if foreign := dirs.foreignInRunDir(); len(foreign) > 0 {
 		log.Warn().Str("directory", dirs.run).Msg("the run directory is not the host's alone, and the host leaves the rest alone: " + strings.Join(foreign, ", "))
 	}
-	if err := dirs.writeAddressFile(config.Host.Root, sockets.front[0].Addr().String()); err != nil {
+	writeAddress := func() error { return dirs.writeAddressFile(config.Host.Root, sockets.front[0].Addr().String()) }
+	switch err := writeAddress(); {
+	case errors.Is(err, errNoAddressFile):
+		log.Warn().Err(err).Send()
+		retrying, stop := context.WithCancel(ctx)
+		var retry sync.WaitGroup
+		retry.Go(func() { retryUntilDone(retrying, writeAddress) })
+		defer retry.Wait()
+		defer stop()
+	case err != nil:
 		return err
 	}
 	if err = h.run(ctx, cancel, t, sockets, hangups); err == nil && h.reexecs.Load() {
 		err = &reexecError{sockets.takeKeptSockets()}
 	}
 	return err
+}
+
+// retryPause is how long the host waits before it tries again what a full disk has prevented.
+const retryPause = 2 * time.Second
+
+// retryUntilDone calls work again and again, until it returns nil or ctx ends.
+func retryUntilDone(ctx context.Context, work func() error) {
+	tick := time.NewTicker(retryPause)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if work() == nil {
+				return
+			}
+		}
+	}
 }

@@ -59,6 +59,11 @@ func writeAndRename(path string, data []byte, mode os.FileMode, sync func(*os.Fi
 	return err
 }
 
+// IsNoRoom reports whether err says that the disk is full, or may not take more of this user.
+func IsNoRoom(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
+}
+
 // GiveToOwnerOf changes the owner and group of a new file to those of the directory, if this
 // process runs as root and root does not own the directory.
 func GiveToOwnerOf(dir string, f *os.File) error {

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/atomicfile"
 )
 
 // MarkName is the file that marks a directory as Dormouse's.
@@ -52,7 +54,9 @@ func Mark(dir string) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.WriteString(markText)
+	if _, err = f.WriteString(markText); atomicfile.IsNoRoom(err) {
+		err = nil // the name alone is the mark
+	}
 	return errors.Join(err, f.Close())
 }
 

@@ -11,12 +11,14 @@ import (
 	"hash/crc32"
 	"os"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
 
+	"dormouse/internal/atomicfile"
 	"dormouse/internal/regularfile"
 )
 
@@ -30,13 +32,35 @@ var ErrDamaged = errors.New("the file is damaged")
 // Store is one open file of records. Any goroutine may use it; writes wait for each
 // other.
 type Store struct {
-	db *bbolt.DB
+	path string
+
+	mu     sync.Mutex // guards the fields below
+	db     *bbolt.DB  // nil while there is no room for the file
+	closed bool
 }
 
 // OpenAndVerify opens the file, or makes it with mode 0600. It reads all records once and
 // returns an ErrDamaged if one is damaged, so that no later read finds that. It returns
-// another error if another process has the file open.
-func OpenAndVerify(path string) (_ *Store, err error) {
+// another error if another process has the file open. If there is no room to make the file,
+// the store has no records, and each write tries again.
+func OpenAndVerify(path string) (*Store, error) {
+	s := &Store{path: path}
+	if _, err := s.openedOrOpen(); err != nil && !atomicfile.IsNoRoom(err) {
+		return nil, err
+	}
+	return s, nil
+}
+
+// openFile opens the file, or makes it, and verifies its records. A file for which there is no
+// room is removed again.
+func openFile(path string) (_ *bbolt.DB, err error) {
+	if info, serr := os.Stat(path); serr != nil || info.Size() == 0 {
+		defer func() {
+			if atomicfile.IsNoRoom(err) {
+				_ = os.Remove(path) // the beginning of a file would be taken for a damaged one
+			}
+		}()
+	}
 	var file *os.File
 	defer func() {
 		if err != nil && file != nil {
@@ -62,7 +86,7 @@ func OpenAndVerify(path string) (_ *Store, err error) {
 		}
 	}
 	if err == nil {
-		return &Store{db}, nil
+		return db, nil
 	}
 	if errors.Is(err, berrors.ErrTimeout) {
 		return nil, fmt.Errorf("cannot open %s: another process uses it", path)
@@ -81,7 +105,35 @@ func (s *Store) Close() error {
 	if s == nil {
 		return nil
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.db == nil {
+		return nil
+	}
 	return s.db.Close()
+}
+
+// errClosed is the error of a store that is closed before there was room for its file.
+var errClosed = errors.New("the store is closed")
+
+// openedOrOpen returns the open file. If there was no room for it when the store was opened,
+// it tries again.
+func (s *Store) openedOrOpen() (*bbolt.DB, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db != nil {
+		return s.db, nil
+	}
+	if s.closed {
+		return nil, errClosed
+	}
+	opened, err := openFile(s.path)
+	if err != nil {
+		return nil, err
+	}
+	s.db = opened
+	return s.db, nil
 }
 
 // Bucket holds the records of one kind, each a T, by their keys.
@@ -142,7 +194,14 @@ func (b Bucket[T]) readBucketIfExists(read func(*bbolt.Bucket) error) error {
 	if b.store == nil {
 		return nil
 	}
-	return b.store.db.View(func(tx *bbolt.Tx) error {
+	db, err := b.store.openedOrOpen()
+	if atomicfile.IsNoRoom(err) {
+		return nil // there is no file, so there are no records
+	}
+	if err != nil {
+		return err
+	}
+	return db.View(func(tx *bbolt.Tx) error {
 		if bucket := tx.Bucket(b.name); bucket != nil {
 			return read(bucket)
 		}
@@ -156,7 +215,11 @@ func (b Bucket[T]) makeAndUpdateBucket(verbForError, keyForError string, write f
 	if b.store == nil {
 		return nil
 	}
-	err := b.store.db.Update(func(tx *bbolt.Tx) error {
+	db, err := b.store.openedOrOpen()
+	if err != nil {
+		return fmt.Errorf("cannot %s %s %q: %w", verbForError, b.name, keyForError, err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
 		bucket, err := tx.CreateBucketIfNotExists(b.name)
 		if err != nil {
 			return err

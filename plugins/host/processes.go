@@ -7,6 +7,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
+	"dormouse/internal/atomicfile"
 	"dormouse/internal/native"
 	"dormouse/internal/store"
 	"dormouse/internal/tamper"
@@ -20,6 +21,10 @@ func (h *Host) openProcessHost() error {
 	config := h.options.Config
 	programs := filepath.Join(config.Host.Root, programsName)
 	pidone, err := native.InstallPidone(programs)
+	if atomicfile.IsNoRoom(err) { // each start of a plugin tries again
+		h.log.Error().Err(err).Msg("no plugin can start before there is room on the disk")
+		pidone, err = "", nil
+	}
 	if err != nil {
 		return err
 	}
@@ -49,7 +54,7 @@ func (h *Host) openProcessHost() error {
 		h.Engine = criu.Open(config.Hibernate.Criu, programs)
 	}
 	h.Processes = process.Host{
-		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, Adopt: adopt,
+		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, ProgramsDir: programs, Adopt: adopt,
 		Cgroups: cgroups, Engine: h.Engine, Images: h.Processes.Images, Log: h.log, Remains: &process.Remains{}, Room: h.room,
 		Serve: func(callsign string, l net.Listener) func() { return h.Communicator.ServeInstance(callsign, l) },
 	}

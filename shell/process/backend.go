@@ -41,7 +41,9 @@ type Host struct {
 	// name, unless the plugin's configuration names another directory.
 	DataDir string
 	// Pidone is the path of the program that is pid 1 of each plugin's PID namespace.
-	Pidone string
+	// If it is empty, each start installs the program in ProgramsDir first.
+	Pidone      string
+	ProgramsDir string
 	// Cgroups makes the plugins' cgroups, nil where the host can't have any.
 	Cgroups *Cgroups
 	// Adopt lets plugins outlive the host, and has the host adopt the plugins of an

@@ -37,7 +37,14 @@ func (b *Backend) startProgramAndShakeHands(ctx context.Context, program string)
 		return nil, err
 	}
 	paths := b.paths()
-	cmd := exec.Command(b.host.Pidone)
+	pidone := b.host.Pidone
+	if pidone == "" {
+		var err error
+		if pidone, err = native.InstallPidone(b.host.ProgramsDir); err != nil {
+			return nil, err
+		}
+	}
+	cmd := exec.Command(pidone)
 	if files := b.startConfig.Limits.OpenFiles; files > 0 {
 		cmd.Args = append(cmd.Args, "--files", strconv.Itoa(files))
 	}
