@@ -32,7 +32,7 @@ func mount(t *testing.T, source, dir, kind, options string) {
 // small makes a tmpfs that is soon full.
 func small(t *testing.T, dir string) {
 	t.Helper()
-	mount(t, "tmpfs", dir, "tmpfs", "size=64m")
+	mount(t, "tmpfs", dir, "tmpfs", "size=64m,mode=0700")
 }
 
 // disk is a file system on a loop device, whose file can be spoilt.
