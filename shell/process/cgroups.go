@@ -75,7 +75,10 @@ func (c *Cgroups) killLeftPlugins(runDir string, spareAdoptable bool) error {
 			continue // the plugin's backend decides
 		}
 		killing.Go(func() { // side by side: each may take until its limit
-			err := dir.KillAndWait()
+			err := dir.Kill()
+			if err == nil {
+				err = remains{group: dir}.awaitEnd()
+			}
 			if err == nil {
 				err = dir.RemoveTreeWhenEmpty()
 			}

@@ -78,9 +78,9 @@ func (r *Remains) checkAndRelease(name string) error {
 
 // endError returns an errUnended that names the processes, nil if all have ended.
 func (l remains) endError() error {
-	pids := slices.DeleteFunc(l.group.Members(), procfs.HasEnded)
+	pids := slices.DeleteFunc(l.group.Members(), func(pid int) bool { return stateOfLivingThread(pid) == "" })
 	if l.root != 0 && procfs.StartTicks(l.root) == l.started && !procfs.HasEnded(l.root) && !slices.Contains(pids, l.root) {
-		pids = append([]int{l.root}, pids...)
+		pids = append(pids, l.root)
 	}
 	if len(pids) == 0 && !l.group.IsPopulated() {
 		return nil
@@ -88,12 +88,28 @@ func (l remains) endError() error {
 	const shown = 5
 	var each []string
 	for _, pid := range pids[:min(len(pids), shown)] {
-		each = append(each, fmt.Sprintf("%d (%s, state %s)", pid, procfs.ProcessName(pid), procfs.StateLetter(pid)))
+		each = append(each, fmt.Sprintf("%d (%s, state %s)", pid, procfs.ProcessName(pid), stateOfLivingThread(pid)))
 	}
 	if more := len(pids) - shown; more > 0 {
 		each = append(each, fmt.Sprintf("%d more", more))
 	}
 	return fmt.Errorf("%w: %s; one in state D waits for a disk or a device that does not answer", errUnended, strings.Join(each, ", "))
+}
+
+// stateOfLivingThread returns the state of a thread of the process that has not ended, "D" if
+// there is one in that state, "" if all have ended. The process itself may be a zombie while
+// one of its threads is not.
+func stateOfLivingThread(pid int) (state string) {
+	for _, tid := range procfs.ThreadIDs(pid) {
+		switch s := procfs.StateLetter(tid); s {
+		case "D":
+			return s
+		case "", "Z", "X":
+		default:
+			state = s
+		}
+	}
+	return state
 }
 
 // awaitEnd returns when the tree has ended, or an errUnended after killLimit.

@@ -24,6 +24,7 @@ type site struct {
 	program string
 	images  string
 	env     []string // of its hosts
+	stderr  *os.File // of its hosts, nil for their log
 }
 
 // newSite makes one whose configuration begins with text, followed by plugins.
@@ -116,6 +117,9 @@ func (s *site) start(point string) *host {
 	h.cmd = exec.Command(s.program, "serve", "--config", s.config, "--root", s.root, "--listen", "127.0.0.1:0", "--log-format", "json")
 	h.cmd.Env = append(append(os.Environ(), "DORMOUSE_FAILPOINT="+point, "DORMOUSE_LISTEN="), s.env...)
 	h.cmd.Stderr = &h.log
+	if s.stderr != nil {
+		h.cmd.Stderr = s.stderr
+	}
 	h.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	address := filepath.Join(s.root, "address")
 	_ = os.Remove(address) // that of a host that was killed

@@ -7,6 +7,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"maps"
+	"os"
 	"slices"
 	"sync"
 
@@ -65,6 +66,14 @@ func (l *ledger) Methods() sdk.Methods {
 		"note": sdk.Method(func(_ context.Context, n note) (kept, error) {
 			l.add(n)
 			return kept{n, l.life}, nil
+		}),
+		// stall writes to the file in a thread that may never return.
+		"stall": sdk.Method(func(_ context.Context, at struct{ Path string }) (struct{}, error) {
+			f, err := os.OpenFile(at.Path, os.O_WRONLY, 0)
+			if err == nil {
+				go func() { _, _ = f.WriteString("text") }()
+			}
+			return struct{}{}, err
 		}),
 		"notes": sdk.Method(func(context.Context, struct{}) (map[string][]run, error) {
 			return l.copyRuns(), nil
