@@ -41,6 +41,7 @@ const (
 	maxStreams       = 256      // calls on one connection
 	streamWindow     = 64 << 10 // unread bytes of one call
 	connectionWindow = 1 << 20  // unread bytes on one connection
+	maxHeader        = 16 << 10 // bytes of the metadata of one call
 
 	// maxReceived is the size in bytes of the largest message that the host itself refuses,
 	// with Thunder's number. gRPC cuts larger ones off without a number.
@@ -222,6 +223,7 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 		grpc.MaxConcurrentStreams(maxStreams),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
+		grpc.MaxHeaderListSize(maxHeader),
 		grpc.ConnectionTimeout(5*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),

@@ -148,10 +148,14 @@ func (s *subscribers) addAndSendFirstEvents(t topic, sub subscription, maxPerSoc
 	if sub.socket.subscriptions == maxPerSocket {
 		return fmt.Errorf("the websocket has %d subscriptions already", maxPerSocket)
 	}
+	if err := sub.socket.share.Take(sub.bytes(t)); err != nil {
+		return err
+	}
 	if s.byTopic == nil {
 		s.byTopic = make(map[topic][]subscription)
 	}
 	sub.socket.subscriptions++
+	sub.socket.subscriptionBytes += sub.bytes(t)
 	sub.socket.place.Begin() // a websocket that waits for events is not idle
 	s.byTopic[t] = append(s.byTopic[t], sub)
 	for _, params := range firstEvents {
@@ -169,6 +173,8 @@ func (s *subscribers) removeSubscription(t topic, sub subscription) (found bool)
 		return false
 	}
 	sub.socket.subscriptions--
+	sub.socket.subscriptionBytes -= sub.bytes(t)
+	sub.socket.share.GiveBack(sub.bytes(t))
 	sub.socket.place.End()
 	s.setSubscriptions(t, slices.Delete(s.byTopic[t], i, i+1))
 	return true
@@ -181,7 +187,12 @@ func (s *subscribers) removeAllOfSocket(gone *socket) {
 	for t, subs := range s.byTopic {
 		s.setSubscriptions(t, slices.DeleteFunc(subs, func(sub subscription) bool { return sub.socket == gone }))
 	}
+	gone.share.GiveBack(gone.subscriptionBytes)
+	gone.subscriptionBytes = 0
 }
+
+// bytes returns the memory that the subscription to a topic takes.
+func (s subscription) bytes(t topic) int { return 256 + len(t.event) + len(s.id) + len(s.index) }
 
 // setSubscriptions replaces the subscriptions of a topic. The caller holds mu.
 func (s *subscribers) setSubscriptions(t topic, subs []subscription) {

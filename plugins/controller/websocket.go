@@ -41,8 +41,9 @@ type socket struct {
 
 	// readPauses counts when the reader began to wait for a call to end, and when
 	// it read on: it is odd while the reader waits.
-	readPauses    atomic.Int64
-	subscriptions int // guarded by the front's subscribers
+	readPauses atomic.Int64
+	// The front's subscribers guard these two.
+	subscriptions, subscriptionBytes int
 }
 
 // upgradeAndServeWebsocket turns the connection into a websocket for the instance in the

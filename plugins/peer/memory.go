@@ -2,6 +2,7 @@ package peer
 
 import (
 	"errors"
+	"runtime"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ const (
 // NewMemory returns memory for that many bytes in all, and for one client. Root and the
 // host's own user may have one client's part more than all.
 func NewMemory(all, client int64) *Memory {
-	m := &Memory{byPeer: make(map[string]*peerAccount), client: client, clean: debug.FreeOSMemory}
+	m := &Memory{byPeer: make(map[string]*peerAccount), client: client, clean: freeUnused}
 	m.all.limit = all + client
 	m.others = account{parent: &m.all, limit: all}
 	return m
@@ -202,6 +203,13 @@ func (m *Memory) planTidying() {
 	if m.peak >= tidyFrom && m.tidy == nil {
 		m.tidy = time.AfterFunc(tidyAfter, m.giveUnusedToKernel)
 	}
+}
+
+// freeUnused gives unused memory back to the kernel, also that of pools, which a single
+// collection keeps.
+func freeUnused() {
+	runtime.GC()
+	debug.FreeOSMemory()
 }
 
 // giveUnusedToKernel gives unused memory back to the kernel, and plans to do so again while

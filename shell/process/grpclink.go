@@ -43,11 +43,12 @@ type link struct {
 	following   sync.WaitGroup // the readers of the plugin's reports
 }
 
-// Limits of what a plugin may send that nothing has read: of one call, and of all. Each longer
-// message needs room.
+// Limits of what a plugin may send, in bytes: what nothing has read, of one call and of all,
+// for a longer message needs room; and the metadata of an answer, with the text of its error.
 const (
 	streamWindow     = 64 << 10
 	connectionWindow = 1 << 20
+	maxHeader        = 1 << 20
 )
 
 // dialLink connects to the plugin of tree t, whose output through go-plugin counts as that
@@ -74,6 +75,7 @@ func dialLink(ctx context.Context, t *tree, room *http2room.Room, log zerolog.Lo
 			grpc.WithDisableServiceConfig(),
 			grpc.WithInitialWindowSize(streamWindow),
 			grpc.WithInitialConnWindowSize(connectionWindow),
+			grpc.WithMaxHeaderListSize(maxHeader),
 			grpc.WithStreamInterceptor(l.keepConnAndOpenStream),
 		},
 		Reattach: &plugin.ReattachConfig{
