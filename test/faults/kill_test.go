@@ -49,6 +49,7 @@ var points = []struct {
 // A host that is killed between any two steps is followed by one that finds one
 // truth, and nothing else.
 func TestKilledHost(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for _, on := range policies {
 		for _, p := range points {

@@ -56,6 +56,7 @@ func (s *site) loader() int {
 // A host that is killed while a plugin wakes without its memory leaves the image,
 // or a plugin that gets its memory.
 func TestKilledInALazyWake(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for point, want := range map[string]string{
 		"wake.begun": image, "wake.verified": image, "wake.loaded": image,

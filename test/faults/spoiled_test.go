@@ -52,6 +52,7 @@ var spoils = []spoil{
 // However an image is damaged, whichever way it would be woken and however it is
 // stored, it is not woken, is put aside with the reason, and the plugin starts cold.
 func TestDamagedImage(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for _, wake := range []string{"eager", "lazy"} {
 		for _, stored := range []string{"plain", "encrypted"} {

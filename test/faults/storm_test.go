@@ -28,6 +28,7 @@ const (
 // plugins, CRIU and hosts are killed at random. After each round the accounts must agree, and
 // the audit must find everything in order.
 func TestStorm(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	seed := *stormSeed
 	if seed == 0 {

@@ -29,6 +29,7 @@ var warmPoints = []struct {
 // leaves a plugin that was being started: it is started again, and the
 // golden image never passes for an ordinary one.
 func TestKilledHostWithGoldenImage(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for _, on := range policies {
 		for _, p := range warmPoints {
