@@ -72,6 +72,16 @@ const (
 	OnBudgetEvict  OnBudget = "evict"
 )
 
+// UnknownKinds is what happens to a hibernation whose plugin holds an object of a kind of which
+// it is not known whether it can sleep.
+type UnknownKinds string
+
+// The values of the key "unknown": refuse the hibernation, or try it.
+const (
+	UnknownRefuse UnknownKinds = "refuse"
+	UnknownTry    UnknownKinds = "try"
+)
+
 // Compression is how new images are compressed.
 type Compression string
 

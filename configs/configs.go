@@ -160,6 +160,10 @@ type Hibernate struct {
 	// processor.
 	Parallel int `toml:"parallel"`
 
+	// Unknown is what happens to a hibernation whose plugin holds an object of a kind that is
+	// in no row of docs/sleeping.md.
+	Unknown UnknownKinds `toml:"unknown"`
+
 	// Encrypt reports whether new images are encrypted: with the key in KeyFile, or
 	// in the systemd credential "dormouse-image-key" if KeyFile is empty.
 	Encrypt bool   `toml:"encrypt"`
@@ -320,6 +324,7 @@ func Default() Config {
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,
+			Unknown:  UnknownRefuse,
 			Reserve:  64 << 20,
 			Compress: CompressNone,
 			Tiers:    defaultTiers(),

@@ -158,6 +158,7 @@ func (f *configFile) readHibernate(t *tableReader) {
 	readAllowedWord(t, "on-budget", &h.OnBudget, OnBudgetRefuse, OnBudgetEvict)
 	t.readParsed("reserve", `a size such as "64MiB"`, &h.Reserve)
 	t.readInteger("parallel", &h.Parallel, 0, 1000)
+	readAllowedWord(t, "unknown", &h.Unknown, UnknownRefuse, UnknownTry)
 	t.readBool("encrypt", &h.Encrypt)
 	t.readPath("key-file", &h.KeyFile)
 	readAllowedWord(t, "compress", &h.Compress, CompressNone, CompressZstd)

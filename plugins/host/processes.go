@@ -52,6 +52,7 @@ func (h *Host) openProcessHost() error {
 	}
 	if h.Engine == nil {
 		h.Engine = criu.Open(config.Hibernate.Criu, programs)
+		h.Engine.TryUnknown = config.Hibernate.Unknown == configs.UnknownTry
 	}
 	h.Processes = process.Host{
 		RunDir: h.options.RunDir, StateDir: config.Host.Root, DataDir: config.Host.Data, Pidone: pidone, ProgramsDir: programs, Adopt: adopt,
