@@ -55,6 +55,7 @@ static void tty0_set(void) { open_or_absent("/dev/tty0", O_RDWR | O_NOCTTY); }
 static void console_set(void) { open_or_absent("/dev/console", O_RDWR | O_NOCTTY); }
 static void block_set(void) { open_or_absent("/dev/loop7", O_RDONLY); }
 static void kvm_set(void) { open_or_absent("/dev/kvm", O_RDWR); }
+static void machine_set(void) { open_or_absent("/dev/kvm", O_RDWR); int kvm = fd; fd = ioctl(kvm, 0xae01 /* KVM_CREATE_VM */, 0), close(kvm); if (fd < 0) absent("KVM_CREATE_VM"); }
 static void tunnel_set(void) {
 	struct ifreq r = {.ifr_flags = IFF_TUN | IFF_NO_PI};
 	open_or_absent("/dev/net/tun", O_RDWR);
@@ -162,7 +163,7 @@ const struct object kernelfiles[] = {
 	KEEPS("net-namespace-file", own_netns_set, netns_use), KEEPS("mount-namespace-file", own_mntns_set, mntns_use), KEEPS("pid-namespace-file", own_pidns_set, pidns_use),
 	KEEPS("proc-other", proc_other_set, readable_use), KEEPS("proc-other-directory", proc_other_dir_set, proc_other_dir_use), KEEPS("proc", proc_set, readable_use), KEEPS("proc-directory", proc_dir_set, proc_dir_use), KEEPS("proc-mountinfo", proc_mountinfo_set, readable_use),
 	KEEPS("sys", sys_set, readable_use), KEEPS("cgroup-file", cgroup_set, readable_use),
-	KEEPS("kmsg", kmsg_set, kmsg_use), KEEPS("tty0", tty0_set, there_use), KEEPS("console", console_set, there_use), KEEPS("block-device", block_set, there_use), KEEPS("kvm", kvm_set, there_use), KEEPS("tunnel", tunnel_set, tunnel_use), KEEPS("tunnel-idle", tunnel_idle_set, there_use),
+	KEEPS("kmsg", kmsg_set, kmsg_use), KEEPS("tty0", tty0_set, there_use), KEEPS("console", console_set, there_use), KEEPS("block-device", block_set, there_use), KEEPS("kvm", kvm_set, there_use), KEEPS("virtual-machine", machine_set, there_use), KEEPS("tunnel", tunnel_set, tunnel_use), KEEPS("tunnel-idle", tunnel_idle_set, there_use),
 	KEEPS("bpf-map", bpf_map_set, bpf_map_use), KEEPS("seccomp-listener", notifier_set, there_use), KEEPS("file-context", file_context_set, there_use), KEEPS("detached-mount", detached_mount_set, directory_at_use),
 	KEEPS("o-path-link", path_link_set, path_link_use), KEEPS("o-path-socket", path_socket_set, path_socket_use), KEEPS("o-path-fifo", path_fifo_set, path_fifo_use), KEEPS("o-path-device", path_device_set, path_device_use),
 	KEEPS("deleted-directory", gone_directory_set, gone_directory_use), KEEPS("deleted-fifo", gone_fifo_set, gone_fifo_use), {"directory-position", directory_position_set, directory_position_check}, KEEPS("o-direct", direct_set, direct_use), {"tmpfs-file", tmpfs_set, tmpfs_check, tmpfs_use},
