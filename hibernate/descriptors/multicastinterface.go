@@ -17,6 +17,7 @@ type interfaceProbe struct {
 	receiver int
 	port     int
 	usual    uint32 // index of the interface that a new socket sends by
+	isDeaf   bool   // a datagram did not come in, so that no more are waited for
 }
 
 // newInterfaceProbe returns a probe, which the caller must close.
@@ -64,6 +65,9 @@ func (p *interfaceProbe) unusualInterfaceOf(fd int) string {
 // indexOf returns the index of the interface by which the UDP socket sends multicast, 0 if
 // it can't send now.
 func (p *interfaceProbe) indexOf(fd int) uint32 {
+	if p.isDeaf {
+		return 0
+	}
 	restore, err := setForProbe(fd)
 	if err != nil {
 		return 0
@@ -102,12 +106,13 @@ func setForProbe(fd int) (restore func() error, err error) {
 const probeTimeMS = 20
 
 // receive returns the index of the interface by which the datagram with the mark has come,
-// 0 if it does not come.
+// 0 if it does not come, since a firewall drops it.
 func (p *interfaceProbe) receive(mark []byte) uint32 {
 	datagram, control := make([]byte, 2*len(mark)), make([]byte, 64)
 	for range 8 { // anybody may send to the probe
 		ready := []unix.PollFd{{Fd: int32(p.receiver), Events: unix.POLLIN}}
 		if n, err := unix.Poll(ready, probeTimeMS); err != nil || n == 0 {
+			p.isDeaf = true
 			return 0
 		}
 		n, c, _, _, err := unix.Recvmsg(p.receiver, datagram, control, unix.MSG_DONTWAIT)
