@@ -2,11 +2,13 @@ package procfs
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -120,6 +122,19 @@ func (d Descriptor) HasUnreadData() (unread bool, err error) {
 		return nil
 	})
 	return unread, err
+}
+
+// HasSocketProgram reports whether the file is a socket with a program of SO_ATTACH_BPF.
+func (d Descriptor) HasSocketProgram() bool {
+	err := d.WithDuplicate(func(fd int) error {
+		var size uint32 // 0: nothing but the length is asked for
+		_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_SOCKET, unix.SO_GET_FILTER, 0, uintptr(unsafe.Pointer(&size)), 0)
+		if errno != 0 {
+			return errno
+		}
+		return nil
+	})
+	return errors.Is(err, unix.EACCES) // the kernel has the instructions of classic filters only
 }
 
 // ReadableBytes returns the number of bytes that can be read now from the pipe, terminal

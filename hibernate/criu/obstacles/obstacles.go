@@ -57,6 +57,7 @@ func (f *Finder) ObstaclesWhenQuiet(treePIDs []int) error {
 			if inode := d.SocketInode(); inode != 0 {
 				sockets[inode] = d
 				findUnreadNetlink(d, found)
+				findSocketProgram(d, found)
 			}
 			if d.Target == inotifyTarget || d.Target == fanotifyTarget {
 				watches = append(watches, d)

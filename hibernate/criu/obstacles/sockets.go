@@ -96,6 +96,14 @@ func findUnreadNetlink(d procfs.Descriptor, found *findings) {
 	}
 }
 
+// findSocketProgram adds a finding if the socket has a BPF program, which the kernel does not
+// let CRIU read.
+func findSocketProgram(d procfs.Descriptor, found *findings) {
+	if d.HasSocketProgram() {
+		found.lookAtDescriptor(d, "socket-program", "")
+	}
+}
+
 // awaitAndFindUnreadWatches finds those of the inotify and fanotify descriptors that have
 // unread events, which CRIU does not dump. It gives the plugin a moment to read them.
 func awaitAndFindUnreadWatches(watches []procfs.Descriptor, found *findings) {

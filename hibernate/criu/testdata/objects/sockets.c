@@ -1,5 +1,7 @@
 #include "objects.h"
 #include <arpa/inet.h>
+#include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -239,6 +241,44 @@ static void defer_check(void) {
 static void pair_use(void) { CHECK(write(s[1], "x", 1) == 1 && read(s[0], text, 9) == 1 && *text == 'x'); }
 static void tcp_use(void) { tcp_check(); close(b), close(c); CHECK((b = socket(AF_INET, SOCK_STREAM, 0)) >= 0); }
 
+static struct sock_filter nothing[] = {{BPF_RET | BPF_K, 0, 0, 0}};
+static void filter_set(void) { // lets nothing in
+	struct sock_fprog f = {1, nothing};
+	bound(SOCK_DGRAM, 0);
+	CHECK(setsockopt(a, SOL_SOCKET, SO_ATTACH_FILTER, &f, sizeof f) == 0);
+}
+static void filter_check(void) { CHECK(sendto(b, "x", 1, 0, (void *)&here, length) == 1 && recv(a, text, 9, MSG_DONTWAIT) == -1); }
+static void program_set(void) { // the same as a program of BPF
+	struct bpf_insn drop[] = {{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0}, {.code = BPF_JMP | BPF_EXIT}};
+	union bpf_attr attr = {.prog_type = BPF_PROG_TYPE_SOCKET_FILTER, .insn_cnt = 2, .insns = (uint64_t)drop, .license = (uint64_t)"GPL"};
+	bound(SOCK_DGRAM, 0);
+	int program = syscall(SYS_bpf, BPF_PROG_LOAD, &attr, sizeof attr);
+	if (program < 0) absent("BPF");
+	CHECK(setsockopt(a, SOL_SOCKET, SO_ATTACH_BPF, &program, sizeof program) == 0);
+	close(program);
+}
+static char cookie[16] = "0123456789abcdef";
+static void cookie_set(void) {
+	if ((a = socket(AF_INET, SOCK_STREAM, 0)) < 0 || setsockopt(a, IPPROTO_TCP, 33, cookie, 16)) absent("TCP_FASTOPEN_KEY");
+	CHECK(listen(a, 1) == 0);
+}
+static void cookie_check(void) {
+	char now[16];
+	socklen_t n = sizeof now;
+	CHECK(getsockopt(a, IPPROTO_TCP, 33, now, &n) == 0 && n == 16 && !memcmp(now, cookie, 16));
+}
+static void under_way_set(void) { // a socket that is open only in a message
+	int hops = 5;
+	open_socket(AF_INET, SOCK_DGRAM, 0);
+	CHECK(setsockopt(a, IPPROTO_IP, IP_MINTTL, &hops, 4) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+	send_fd(a), close(a);
+}
+static void under_way_check(void) {
+	int hops = 0;
+	socklen_t n = 4;
+	CHECK((a = receive_fd()) >= 0 && getsockopt(a, IPPROTO_IP, IP_MINTTL, &hops, &n) == 0 && hops == 5);
+}
+
 const struct object sockets[] = {
 	{"stream-pair", stream_set, stream_check, pair_use}, {"seqpacket-pair", packet_pair_set, packets_check, pair_use}, {"dgram-pair", dgram_set, packets_check},
 	{"pair-with-child", family_set, family_check, family_check}, {"half-closed", half_set, half_check}, {"rights-in-flight", rights_set, rights_check},
@@ -251,5 +291,6 @@ const struct object sockets[] = {
 	{"netlink", netlink_set, netlink_check, netlink_check}, {"netlink-data", netlink_data_set, netlink_data_check},
 	{"multicast", group_set, group_check}, {"multicast-sources", sources_set, sources_check}, {"multicast-blocked-source", blocked_source_set, blocked_source_check},
 	{"multicast-by-index", by_index_set, group_check}, {"multicast6", group6_set, group6_check},
+	{"socket-filter", filter_set, filter_check}, {"socket-program", program_set, filter_check}, {"fastopen-key", cookie_set, cookie_check}, {"socket-under-way", under_way_set, under_way_check},
 	{"datagrams-told", told_set, told_check}, {"queued-errors", errors_set, errors_check}, {"defer-accept", defer_set, defer_check}, {0},
 };
