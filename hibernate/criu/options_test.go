@@ -240,27 +240,3 @@ func writeOptions(t *testing.T, dir string) {
 	}
 	must(t, os.WriteFile(filepath.Join(dir, "options"), []byte(lines.String()), 0o600))
 }
-
-// TestSocketOptions takes a socket for each option of each kind through three sleeps. The
-// program then compares every option of every socket.
-func TestSocketOptions(t *testing.T) {
-	e := openEngine(t)
-	program, _ := compileHolder(t)
-	h, said := startHolder(t, program, "socket-settings")
-	defer h.end(t)
-	if said != "ready" {
-		t.Fatalf("it says %q before the sleep", said)
-	}
-	skipped, err := os.ReadFile(filepath.Join(h.dir, "skipped"))
-	must(t, err)
-	t.Logf("these sockets and options do not fit together, or this kernel lacks them:\n%s", skipped)
-	if n := strings.Count(string(skipped), "\n"); n > 80 {
-		t.Errorf("%d options could not be tried", n)
-	}
-	for range 3 {
-		must(t, h.sleep(t, e))
-	}
-	if said := h.check(); said != "ok" {
-		t.Error(strings.ReplaceAll(said, "; ", "\n"))
-	}
-}

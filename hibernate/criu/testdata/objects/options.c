@@ -33,7 +33,7 @@ static void options_set(void) {
 	char hex[256];
 	FILE *f = fopen("options", "r"), *skipped = fopen("skipped", "w");
 	CHECK(f && skipped);
-	int new, last = -1;
+	int new, last = -1, absent = 0;
 	while (fscanf(f, "%d %d %d %d %d %d %255s", &new, &rows[count].family, &rows[count].type, &rows[count].protocol, &rows[count].level, &rows[count].number, hex) == 7) {
 		struct row *r = &rows[count];
 		unsigned n = 0, bytes = strlen(hex) / 2;
@@ -44,12 +44,14 @@ static void options_set(void) {
 		if ((r->fd = new ? socket(r->family, r->type, r->protocol) : dup(last)) >= 0 && new) last = r->fd;
 		if (r->fd < 0 || setsockopt(r->fd, r->level, r->number, r->value, r->size)) {
 			fprintf(skipped, "%d %d %d %d %d %s\n", r->family, r->type, r->protocol, r->level, r->number, strerror(errno));
+			absent++; // does not fit the socket, or this kernel lacks it
 			continue;
 		}
 		if (r->type == SOCK_STREAM && (r->level != IPPROTO_TCP || r->number != TCP_FASTOPEN_CONNECT)) listen(r->fd, 8); // where it has a name or gets a port
 		count++;
 	}
 	fclose(f), fclose(skipped);
+	CHECK(absent < 80);
 	for (int i = 0; i < count; i++)
 		for (int j = 0; j < count; j++)
 			if (isNew(j)) before[i][j].size = get(i, j, before[i][j].value);
