@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -11,12 +12,36 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// lockedText is a bytes.Buffer that several goroutines may use.
+type lockedText struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lockedText) Reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.text.Reset()
+}
+
 // An instance that floods the log gets its burst, and then its rate; the log says how many
 // lines were dropped. All are in the tail and the last words.
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rate = 10_000
-		var text bytes.Buffer
+		var text lockedText
 		log := zerolog.New(&text)
 		limit := NewLimiter(func() int64 { return rate }, log)
 		words := &lastWords{}
@@ -30,13 +55,13 @@ func TestLimiter(t *testing.T) {
 		if n := write(10_000); n != burst*rate/200 {
 			t.Errorf("at once %d lines were logged, want %d", n, burst*rate/200)
 		}
-		text.Reset() // before Dropped takes the lock that the goroutine takes which writes next
 		if n := limit.Dropped(); n != 9500 {
 			t.Errorf("%d lines were dropped, want 9500", n)
 		}
 		if last := words.lines[len(words.lines)-1].text; last != fmt.Sprintf("%072d", 9999) {
 			t.Errorf("the last words are %q", last)
 		}
+		text.Reset()
 		time.Sleep(tellPause)
 		synctest.Wait()
 		if want := `"lines":9500,"log-rate":"9.8 KiB/s"`; !strings.Contains(text.String(), want) {
