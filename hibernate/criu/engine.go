@@ -21,7 +21,10 @@ import (
 type Engine struct {
 	configured string                  // path of the executable, "" for the one that is installed
 	program    atomic.Pointer[program] // is replaced when another CRIU is found
-	timing     pager.Timing
+	// CheckProgram returns an error if CRIU's executable must not be run, since other users
+	// could change it. Nil accepts it.
+	CheckProgram func(path string) error
+	timing       pager.Timing
 	// programFiles is what CRIU runs from, nil before CRIU has restored a tree.
 	programFiles atomic.Pointer[[]string]
 	// The engine makes its own directories in the finder's HelperDir, too.
@@ -69,6 +72,9 @@ func (e *Engine) Check(ctx context.Context) error {
 	if e.trial.holdsFor(e.program.Load()) {
 		return e.trial.err
 	}
+	if err := e.checkExecutable(); err != nil {
+		return fmt.Errorf("%w: %w", hibernate.ErrUnsupported, err)
+	}
 	if e.trial.done && !e.program.Load().isUnchanged() {
 		e.program.Store(findProgram(e.configured))
 	}
@@ -80,6 +86,18 @@ func (e *Engine) Check(ctx context.Context) error {
 		e.trial.record(err)
 	}
 	return err
+}
+
+// checkExecutable returns an error if CRIU's executable must not be run.
+func (e *Engine) checkExecutable() error {
+	path := ExecutablePath(e.configured)
+	if e.CheckProgram == nil || path == "" {
+		return nil
+	}
+	if err := e.CheckProgram(path); err != nil {
+		return fmt.Errorf("cannot run CRIU: %w", err)
+	}
+	return nil
 }
 
 // trialLimit is how long one trial of CRIU may take.

@@ -234,3 +234,28 @@ func TestMoreFilesThanTheSoftLimit(t *testing.T) {
 		t.Errorf("this process may open %d files", limit.Cur)
 	}
 }
+
+// A CRIU that other users could change is not run, however often it is asked for.
+func TestCRIUThatMustNotRun(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "ran")
+	program := filepath.Join(t.TempDir(), "criu")
+	must(t, os.WriteFile(program, []byte("#!/bin/sh\n"), 0o700)) //nolint:gosec // it is a program
+	e := criu.Open(program, t.TempDir())
+	must(t, os.WriteFile(program, []byte("#!/bin/sh\ntouch "+mark+"\n"), 0o700)) //nolint:gosec // it is a program
+	refused := errors.New("other users could change it")
+	e.CheckProgram = func(path string) error {
+		if path != program {
+			t.Errorf("%s was checked", path)
+		}
+		return refused
+	}
+	if err := e.Check(t.Context()); !errors.Is(err, refused) || !errors.Is(err, hibernate.ErrUnsupported) {
+		t.Errorf("Check returned %v", err)
+	}
+	if err := e.Dump(t.Context(), hibernate.DumpOrder{PID: os.Getpid(), Dir: t.TempDir()}); !errors.Is(err, refused) {
+		t.Errorf("Dump returned %v", err)
+	}
+	if _, err := os.Stat(mark); err == nil {
+		t.Error("it was run")
+	}
+}

@@ -40,7 +40,10 @@ func (e *Engine) startSessionInBackground(group cgroup.Dir, files []*os.File) *s
 	s := &session{started: make(chan struct{})}
 	go func() {
 		defer close(s.started)
-		if s.dir, s.err = os.MkdirTemp(e.HelperDir, workPrefix); s.err == nil {
+		if s.err = e.checkExecutable(); s.err == nil {
+			s.dir, s.err = os.MkdirTemp(e.HelperDir, workPrefix)
+		}
+		if s.err == nil {
 			s.criu, s.err = startCRIU(e.Path(), group, files)
 		}
 	}()

@@ -5,6 +5,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"dormouse/internal/procfs"
 )
 
@@ -26,6 +28,6 @@ func treeCwds(rootPID int) (dirs []string) {
 // removeMountPoints removes each mountPoint that was left in one of the directories.
 func removeMountPoints(dirs []string) {
 	for _, dir := range dirs {
-		_ = os.Remove(filepath.Join(dir, mountPoint)) // fails if it is not empty: then it is not of CRIU
+		_ = unix.Rmdir(filepath.Join(dir, mountPoint)) // fails if it is a file or not empty: then it is not of CRIU
 	}
 }

@@ -23,6 +23,7 @@ import (
 	"dormouse/internal/atomicfile"
 	"dormouse/internal/filelock"
 	"dormouse/internal/regularfile"
+	"dormouse/internal/tamper"
 )
 
 // Token is a token as the host keeps it: its name and its digest, not the token itself.
@@ -88,8 +89,8 @@ const tokenPrefix = "dormouse_"
 // maxTokenFile is how many bytes of the token file are read at most: some 20,000 tokens.
 const maxTokenFile = 4 << 20
 
-// Read returns the tokens, sorted by name. It refuses a file that users other than its
-// owner could have written.
+// Read returns the tokens, sorted by name. It refuses a file that other users could have
+// written.
 func (f TokenFile) Read() ([]Token, error) {
 	text, err := regularfile.Read(string(f), maxTokenFile)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -98,10 +99,7 @@ func (f TokenFile) Read() ([]Token, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the tokens: %w", err)
 	}
-	info, err := os.Stat(string(f))
-	if err == nil && info.Mode()&0o022 != 0 {
-		err = errors.New("others may write it; chmod it to 0600")
-	}
+	err = tamper.GuardFor(filepath.Dir(string(f))).Check(string(f))
 	var tokens []Token
 	if err == nil {
 		err = json.Unmarshal(text, &tokens)

@@ -61,6 +61,7 @@ func (h *Host) openProcessHost() error {
 	}
 	if os.Geteuid() == 0 && !h.options.private { // an ordinary user may run whatever that user can
 		h.Processes.CheckProgram = tamper.GuardFor(config.Host.Root).CheckProgram
+		h.Engine.CheckProgram = h.Processes.CheckProgram
 	}
 	if h.store != nil {
 		h.Processes.Programs = store.BucketOf[process.CachedProgram](h.store, "programs")

@@ -89,8 +89,17 @@ func startHost(ctx context.Context, binary, plugins string) (*servedHost, error)
 	if err != nil {
 		return nil, err
 	}
+	// As root the host runs no program of a checkout that another user can change.
+	echo := filepath.Join(dir, "echo")
+	program, err := os.ReadFile(filepath.Join(plugins, "echo"))
+	if err == nil {
+		err = os.WriteFile(echo, program, 0o700)
+	}
+	if err != nil {
+		return nil, err
+	}
 	config := fmt.Sprintf("[[plugin]]\ncallsign = \"Echo\"\nexecutable = %q\nstart-mode = \"activated\"\n"+
-		"[[plugin]]\ncallsign = \"Idle\"\nexecutable = %[1]q\n", filepath.Join(plugins, "echo"))
+		"[[plugin]]\ncallsign = \"Idle\"\nexecutable = %[1]q\n", echo)
 	if err := os.WriteFile(filepath.Join(dir, "dormouse.toml"), []byte(config), 0o600); err != nil {
 		return nil, err
 	}

@@ -40,6 +40,11 @@ func startHost(ctx context.Context, dir string) (*host, error) {
 		}
 		*path = found
 	}
+	// As root the host runs no program of a checkout that another user can change.
+	counter, err := copyProgram(counter, dir)
+	if err != nil {
+		return nil, err
+	}
 	config := h.path("demo.toml")
 	if err := os.WriteFile(config, fmt.Appendf(nil, configuration, counter), 0o600); err != nil {
 		return nil, err
@@ -62,6 +67,16 @@ func startHost(ctx context.Context, dir string) (*host, error) {
 		return nil, errors.Join(err, h.end(), errors.New(h.log()))
 	}
 	return h, nil
+}
+
+// copyProgram copies a program into dir, and returns the path of the copy.
+func copyProgram(program, dir string) (path string, err error) {
+	data, err := os.ReadFile(program)
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, filepath.Base(program))
+	return path, os.WriteFile(path, data, 0o700)
 }
 
 func (h *host) path(names ...string) string {
