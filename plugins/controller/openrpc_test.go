@@ -55,7 +55,7 @@ func TestDiscoverDiffersByDialect(t *testing.T) {
 	if r4.Errors[0] != (openRPCError{22, "ERROR_UNKNOWN_KEY"}) || r5.Errors[0] != (openRPCError{-31022, "ERROR_UNKNOWN_KEY"}) {
 		t.Errorf("got %+v and %+v", r4.Errors[0], r5.Errors[0])
 	}
-	if diff := cmp.Diff([]openRPCValue{{"callsign", "the instance", true, schema{"type": "string"}}}, r4.Params); diff != "" {
+	if diff := cmp.Diff(openRPCValue{"callsign", "the instance", true, schema{"type": "string"}}, r4.Params[0]); diff != "" {
 		t.Errorf("params (-want +got):\n%s", diff)
 	}
 	for query, want := range map[string]string{"": "integer", "?dialect=r5": "null"} {
