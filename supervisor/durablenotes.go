@@ -25,8 +25,8 @@ type durableNotes[T any] struct {
 }
 
 // saveOrDeleteNote writes the current note of that name to disk, or deletes the note on
-// disk if there is no current one. It logs a failure.
-func (k *durableNotes[T]) saveOrDeleteNote(name string) {
+// disk if there is no current one. It logs a failure, and reports whether there was none.
+func (k *durableNotes[T]) saveOrDeleteNote(name string) (ok bool) {
 	k.writing.Lock()
 	defer k.writing.Unlock()
 	old, found, err := k.Get(name)
@@ -41,6 +41,7 @@ func (k *durableNotes[T]) saveOrDeleteNote(name string) {
 	if err != nil {
 		k.log.Error().Err(err).Str(k.key, name).Msg(k.failure)
 	}
+	return err == nil
 }
 
 // deleteNote deletes the note on disk. The caller has made sure that none is current.

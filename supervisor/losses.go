@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,7 +21,7 @@ import (
 type Loss struct {
 	Callsign string    `json:"callsign"`
 	At       time.Time `json:"at"`
-	Cause    string    `json:"cause"`
+	Cause    string    `json:"cause,omitempty"`
 	// Class is the class of the failed wake, empty for an image that was evicted.
 	Class hibernate.FailureClass `json:"class,omitempty"`
 	// Generation is the number of the image, 0 if it had none.
@@ -35,8 +36,12 @@ type Loss struct {
 // LossEvent is the event by which the Controller tells a loss.
 const LossEvent = "lost"
 
-// maxLosses is how many losses of one instance are told, the latest.
-const maxLosses = 16
+// Bounds of what is told of one instance: the latest maxLosses losses, each with at most
+// maxLossCause bytes of its cause, which may quote a plugin.
+const (
+	maxLosses    = 16
+	maxLossCause = 2 << 10
+)
 
 // losses holds the losses that were not acknowledged yet.
 type losses struct {
@@ -89,9 +94,17 @@ func (l *losses) noteOfShell(lost shell.Loss) {
 		Path: lost.Kept.Path, Until: lost.Kept.Until.Round(0).UTC(), Restorable: lost.Kept.Restorable,
 	}
 	if lost.Cause != nil {
-		one.Cause = lost.Cause.Error()
+		one.Cause = cutText(lost.Cause.Error(), maxLossCause)
 	}
 	l.note(one)
+}
+
+// cutText returns at most limit bytes of the text, and an ellipsis if it was longer.
+func cutText(text string, limit int) string {
+	if len(text) <= limit {
+		return text
+	}
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }
 
 // note adds a loss, has it written to disk in the background, and tells it as an event. It
@@ -111,7 +124,9 @@ func (l *losses) note(one Loss) {
 // saveAndMarkTold writes the losses of an instance to disk, and then beside the images that
 // they are recorded. It logs failures.
 func (l *losses) saveAndMarkTold(callsign string) {
-	l.notes.saveOrDeleteNote(callsign)
+	if !l.notes.saveOrDeleteNote(callsign) {
+		return // the next host finds the images untold
+	}
 	if err := l.s.options.MarkTold(callsign); err != nil {
 		l.s.log.Error().Err(err).Str("callsign", callsign).Msg("the next host will tell this loss again")
 	}

@@ -169,6 +169,10 @@ func TestLossesAreBounded(t *testing.T) {
 		if got := r.LossesOf("B"); len(got) != maxLosses || got[0].Generation != 4 {
 			t.Errorf("got %d losses from generation %d on", len(got), got[0].Generation)
 		}
+		r.losses.noteOfShell(shell.Loss{Callsign: "B", At: time.Now(), Cause: errors.New(strings.Repeat("é", maxLossCause))})
+		if cause := r.LossesOf("B")[maxLosses-1].Cause; len(cause) > maxLossCause+len("…") || !strings.HasSuffix(cause, "é…") {
+			t.Errorf("the cause has %d bytes and ends in %q", len(cause), cause[len(cause)-8:])
+		}
 		r.must(r.Destroy(r.Context(), "B"))
 		if got := r.Losses(); len(got) > 0 {
 			t.Errorf("got %+v of a destroyed clone", got)
