@@ -225,3 +225,41 @@ func TestTasksDieDuringHibernation(t *testing.T) {
 	}
 	s.inspect()
 }
+
+// A CRIU that hangs does not hold up the end of the host: a plugin that was being hibernated
+// ends in order, one that was being woken sleeps on.
+func TestEndWhileCRIUHangs(t *testing.T) {
+	t.Parallel() // it waits most of the time
+	needCRIU(t)
+	for _, method := range []string{"Controller.hibernate", "Controller.activate"} {
+		t.Run(method, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, "", counter(quickly))
+			h := s.start("")
+			h.settled()
+			h.tried()
+			left := ""
+			if method == "Controller.activate" {
+				h.hibernate("Counter")
+				left = "hibernated"
+			}
+			stop := strike(h, syscall.SIGSTOP, 1, 1)
+			asked := make(chan error, 1)
+			go func() { asked <- h.ask(method, callsign, nil) }()
+			until(t, "CRIU to be stopped", func() bool {
+				pids := working(t.Context(), h)
+				return len(pids) > 0 && procfs.IsStopped(pids[0])
+			})
+			stop()
+			within(t, endLimit, "the end of the host", func() {
+				_ = h.cmd.Process.Signal(syscall.SIGTERM)
+				<-h.ended
+			})
+			<-asked
+			if text := h.log.String(); h.cmd.ProcessState.ExitCode() != 0 {
+				t.Errorf("the host ended by force:\n%s", text)
+			}
+			audit(t, s, nil, left)
+		})
+	}
+}
