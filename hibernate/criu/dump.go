@@ -45,9 +45,17 @@ func (e *Engine) Dump(ctx context.Context, d hibernate.DumpOrder) (err error) {
 		err = around.KeepFiles(d.Dir, d.ID, procfs.Tree(d.PID), d.WillKeep)
 	}
 	if err != nil {
-		procfs.ContinueStopped(procfs.Tree(d.PID))
+		continueTree(d)
 	}
 	return err
+}
+
+// continueTree lets the dumped tree run on, without the processes that were stopped before.
+func continueTree(d hibernate.DumpOrder) {
+	stopped, _ := images.ReadStoppedProcesses(d.Dir)
+	procfs.ContinueStopped(slices.DeleteFunc(procfs.Tree(d.PID), func(pid int) bool {
+		return len(stopped) > 0 && slices.Contains(stopped, procfs.NSPid(pid))
+	}))
 }
 
 // dumpImages has CRIU write the images and stop the tree. The memory goes to d.Pages if

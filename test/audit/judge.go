@@ -188,11 +188,29 @@ func (a auditor) judgeSockets(f *facts, states map[string]reported) {
 	}
 }
 
+// judgeTraces finds names that CRIU has made in the directories of the plugins, and the links
+// of images that there are no longer.
+func (a auditor) judgeTraces(f *facts, states map[string]reported) {
+	_ = filepath.WalkDir(a.run, func(path string, _ os.DirEntry, err error) error {
+		name := filepath.Base(path)
+		isCRIUs := strings.HasPrefix(name, "link_remap.") || strings.HasSuffix(name, ".cr_link") ||
+			strings.HasSuffix(name, ".ghost") || strings.HasSuffix(name, ".criu-sk-ghost")
+		below, _ := filepath.Rel(a.run, path)
+		callsign, _, _ := strings.Cut(below, string(filepath.Separator))
+		isUnused := strings.HasPrefix(name, ".dormouse-") && strings.Contains(name, "-link_remap.") && !states[callsign].hasImage()
+		if err == nil && (isCRIUs || isUnused) {
+			f.wrong("%s is left", path)
+		}
+		return nil
+	})
+}
+
 // judgeFiles finds files and directories that should have been removed.
 func (a auditor) judgeFiles(f *facts, states map[string]reported) {
 	for _, pattern := range []string{
 		filepath.Join(a.images, "*", "draft-*"), filepath.Join(a.images, "*", "trash-*"),
 		filepath.Join(a.root, "bin", "criu-*"), filepath.Join(a.root, "bin", "canary-*"),
+		filepath.Join(a.root, "bin", "outside-*"),
 		filepath.Join(a.run, "*", "proc.crtools"), filepath.Join(a.run, "*", "volatile", "proc.crtools"),
 	} {
 		left, _ := filepath.Glob(pattern)
@@ -200,6 +218,7 @@ func (a auditor) judgeFiles(f *facts, states map[string]reported) {
 			f.wrong("%s is left", path)
 		}
 	}
+	a.judgeTraces(f, states)
 	entries, _ := os.ReadDir(a.run)
 	for _, entry := range entries {
 		r := states[entry.Name()]
