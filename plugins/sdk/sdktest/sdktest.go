@@ -63,7 +63,7 @@ func Main(m *testing.M, p sdk.Plugin) {
 	if err != nil {
 		panic(fmt.Sprintf("cannot make a directory for the tests: %v", err))
 	}
-	removePrograms, _ := pendingClearings.add(func() error { return os.RemoveAll(programs) })
+	removePrograms, _ := pendingClearings.add(func() error { return ownedtree.Remove(programs) })
 	defer func() { _ = removePrograms() }()
 	defer clearOnSignals()()
 	engine = criu.Open(os.Getenv("DORMOUSE_CRIU"), programs)
