@@ -41,14 +41,16 @@ func TestCommunicatorInProject(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := hostCommand(t, root, bothExamples, "--communicator", "./host.sock")
-	cmd.Dir = project
-	h := startCommand(t, root, cmd)
-	h.wait(t, "ready")
-	h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":41}`)
-	expectThere(t, true, filepath.Join(project, instancesDirName, "Counter", "volatile"), filepath.Join(project, "host.sock"))
-	if code := h.end(t); code != exitDone {
-		t.Errorf("the host ended with code %d:\n%s", code, h.log)
+	for range 2 { // a second host finds what the first has made
+		cmd := hostCommand(t, root, bothExamples, "--communicator", "./host.sock")
+		cmd.Dir = project
+		h := startCommand(t, root, cmd)
+		h.wait(t, "ready")
+		h.dormouse(t, "call", "Counter.get").expect(t, exitDone, `{"value":41}`)
+		expectThere(t, true, filepath.Join(project, instancesDirName, "Counter", "volatile"), filepath.Join(project, "host.sock"))
+		if code := h.end(t); code != exitDone {
+			t.Errorf("the host ended with code %d:\n%s", code, h.log)
+		}
 	}
 	expectThere(t, true, theirs...)
 	expectThere(t, false, filepath.Join(project, instancesDirName, "Counter"), filepath.Join(project, "Counter", ".dormouse"))

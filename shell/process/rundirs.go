@@ -42,8 +42,16 @@ func HoldsInstances(dir string) bool {
 	entries, _ := os.ReadDir(dir) // what can't be read holds none
 	return slices.ContainsFunc(entries, func(entry os.DirEntry) bool {
 		path := filepath.Join(dir, entry.Name())
-		return ownedtree.IsMarked(path) || isRunDirOfEarlierVersion(path)
+		return isMarkedRunDir(path) || isRunDirOfEarlierVersion(path)
 	})
+}
+
+// isMarkedRunDir reports whether dir is marked and has a volatile directory, which has no mark
+// of its own.
+func isMarkedRunDir(dir string) bool {
+	volatile := filepath.Join(dir, "volatile")
+	info, err := os.Lstat(volatile)
+	return ownedtree.IsMarked(dir) && err == nil && info.IsDir() && !ownedtree.IsMarked(volatile)
 }
 
 // markRunDirOfEarlierVersion marks a run directory that an earlier version made, as one of an

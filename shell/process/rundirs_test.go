@@ -35,6 +35,18 @@ func TestRunDirsOfEarlierVersions(t *testing.T) {
 	if HoldsInstances(all) {
 		t.Error("a project's directories are taken for instances")
 	}
+	for _, dir := range []string{"own", "own/Counter", "own/volatile"} { // a directory of other run directories
+		if err := ownedtree.Make(filepath.Join(all, dir)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if HoldsInstances(all) || HoldsInstances(filepath.Join(all, "own")) {
+		t.Error("directories without instances are taken for some")
+	}
+	mustMakeFile(t, all, "own", "Counter", "volatile", "file")
+	if HoldsInstances(all) || !HoldsInstances(filepath.Join(all, "own")) {
+		t.Error("the instance is not seen where it is")
+	}
 	mustMakeFile(t, all, "Running", journalName)
 	mustMakeFile(t, all, "Running", "volatile", "file")
 	if err := os.MkdirAll(filepath.Join(all, "Asleep", "volatile"), 0o700); err != nil {
