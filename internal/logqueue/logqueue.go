@@ -14,8 +14,9 @@ const (
 	// maxQueued is how many bytes of lines wait at most; later lines are dropped.
 	maxQueued = 4 << 20
 	// patience is how long Write waits for its line to be written, so that the lines of a
-	// process that dies are not lost. While the writer stalls Write does not wait at all.
-	patience = 50 * time.Millisecond
+	// process that dies are not lost, and a flood does not outrun the writer. While the
+	// writer stalls Write does not wait at all.
+	patience = 20 * time.Millisecond
 )
 
 // Queue is an io.Writer whose Write takes a whole line and never waits long. A goroutine
@@ -31,7 +32,7 @@ type Queue struct {
 	changed sync.Cond  // a line was queued, or the queue was closed
 	lines   []queuedLine
 	bytes   int   // of lines
-	stalled bool  // a line was not written within patience, and the queue was not empty since
+	stalled bool  // a line was not written within patience, and the writer has not caught up since
 	untold  int64 // lines that were dropped since tell was called last
 	closed  bool
 }
@@ -168,6 +169,7 @@ func (q *Queue) removeFirst() (toTell int64) {
 	q.bytes -= len(q.lines[0].text)
 	q.lines[0] = queuedLine{}
 	q.lines = q.lines[1:]
+	q.stalled = q.stalled && q.bytes > maxQueued/2
 	if len(q.lines) > 0 {
 		return 0
 	}

@@ -83,6 +83,25 @@ func TestStall(t *testing.T) {
 	}
 }
 
+// After a stall lines are written before Write returns again.
+func TestWritesAtOnceAfterAStall(t *testing.T) {
+	g := &gate{}
+	q := New(g, never)
+	defer q.Close(time.Minute)
+	g.mu.Lock()
+	for range 10 {
+		_, _ = q.Write([]byte("stalled\n"))
+	}
+	g.mu.Unlock()
+	q.Flush(time.Minute)
+	_, _ = q.Write([]byte("at once\n"))
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !bytes.HasSuffix(g.text.Bytes(), []byte("at once\n")) {
+		t.Errorf("it has %q", g.text.String())
+	}
+}
+
 // Close does not wait longer than its limit.
 func TestCloseGivesUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
