@@ -1,6 +1,7 @@
 package descriptors
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"os"
@@ -98,6 +99,28 @@ func TestOptionsAndGroupsAreSetAgain(t *testing.T) {
 	if n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY); err != nil || n != 0 {
 		t.Errorf("the priority is %d, %v, want 0", n, err)
 	}
+}
+
+// The kernel gives a connection options that can't be set: a wake must not try.
+func TestEndedConnectionNeedsNoNotes(t *testing.T) {
+	listener, err := net.Listen("tcp4", "127.0.0.1:0")
+	must(t, err)
+	defer listener.Close()
+	fd, place := newSocket(t, unix.AF_INET, unix.SOCK_STREAM)
+	must(t, unix.Connect(fd, &unix.SockaddrInet4{Port: listener.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}))
+	server, err := listener.Accept()
+	must(t, err)
+	must(t, server.(*net.TCPConn).SetLinger(0)) // so that Close resets the connection
+	must(t, server.Close())
+	if _, err := unix.Read(fd, make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
+		t.Fatalf("the connection was not reset: %v", err)
+	}
+	if size, err := unix.GetsockoptInt(fd, unix.SOL_TCP, unix.TCP_MAXSEG); err != nil || size < 32768 {
+		t.Logf("its segments have %d bytes, %v: that could be set", size, err)
+	}
+	notes := notesOf(t, place)
+	replace(t, fd, unix.AF_INET, unix.SOCK_STREAM)
+	must(t, notes.Apply([]int{os.Getpid()}))
 }
 
 func TestMissingInterfaceIsNamed(t *testing.T) {

@@ -35,8 +35,6 @@ const (
 	// withOthers is a number that setting other options changes: it is noted whenever
 	// another option of the socket is.
 	withOthers
-	// forClients is a number that a listening socket does not use, and refuses.
-	forClients
 )
 
 // Levels and options that golang.org/x/sys/unix lacks.
@@ -172,7 +170,7 @@ var options = []option{
 	{"TCP_THIN_LINEAR_TIMEOUTS", unix.SOL_TCP, unix.TCP_THIN_LINEAR_TIMEOUTS, number},
 	{"TCP_USER_TIMEOUT", unix.SOL_TCP, unix.TCP_USER_TIMEOUT, number},
 	{"TCP_FASTOPEN", unix.SOL_TCP, unix.TCP_FASTOPEN, number},
-	{"TCP_FASTOPEN_CONNECT", unix.SOL_TCP, unix.TCP_FASTOPEN_CONNECT, forClients},
+	{"TCP_FASTOPEN_CONNECT", unix.SOL_TCP, unix.TCP_FASTOPEN_CONNECT, number},
 	{"TCP_FASTOPEN_NO_COOKIE", unix.SOL_TCP, unix.TCP_FASTOPEN_NO_COOKIE, number},
 	{"TCP_NOTSENT_LOWAT", unix.SOL_TCP, unix.TCP_NOTSENT_LOWAT, number},
 	{"TCP_SAVE_SYN", unix.SOL_TCP, unix.TCP_SAVE_SYN, number},

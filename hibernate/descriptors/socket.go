@@ -69,7 +69,7 @@ func (t *taker) addSocket(notes *Notes, d procfs.Descriptor, place Place) error 
 		if err != nil || state != tcpClosed && state != tcpListening {
 			return err
 		}
-		s := Socket{Place: place, Options: t.differingOptions(fd, k, state == tcpListening)}
+		s := Socket{Place: place, Options: t.differingOptions(fd, k)}
 		if k.mayJoinGroups() {
 			if s.Groups, err = t.groupsOf(fd, k); err != nil {
 				return err
@@ -120,21 +120,23 @@ func tcpState(fd int, k kind) (int, error) {
 }
 
 // differingOptions returns the options of the socket that differ from those of a new one.
-func (t *taker) differingOptions(fd int, k kind, isListening bool) []Option {
+// Options of TCP count if they can be set to the value that they have: the kernel gives
+// values of its own to a connection, and a listening socket refuses what is for clients.
+func (t *taker) differingOptions(fd int, k kind) (differing []Option) {
 	all, known := t.defaults[k]
 	if !known {
 		all = defaultsOf(k)
 		t.defaults[k] = all
 	}
-	var differing []Option
 	for _, o := range all {
-		if isListening && o.form == forClients {
+		value := o.read(fd)
+		if value == nil || bytes.Equal(value, o.value) && (o.form != withOthers || len(differing) == 0) {
 			continue
 		}
-		value := o.read(fd)
-		if value != nil && (!bytes.Equal(value, o.value) || o.form == withOthers && len(differing) > 0) {
-			differing = append(differing, Option{o.name, value})
+		if o.level == unix.SOL_TCP && o.set(fd, value) != nil {
+			continue
 		}
+		differing = append(differing, Option{o.name, value})
 	}
 	return differing
 }
