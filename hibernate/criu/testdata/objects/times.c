@@ -102,7 +102,7 @@ static void absolute_far_check(void) {
 	clock_gettime(CLOCK_MONOTONIC, &mono);
 	CHECK(timerfd_gettime(fd, &left) == 0);
 	double due = mono.tv_sec + mono.tv_nsec / 1e9 + left.it_value.tv_sec + left.it_value.tv_nsec / 1e9;
-	CHECK(due > 1000000.49 && due < 1000000.55);
+	CHECK(due > 1000000.49 && due < 1000000.95);
 }
 static void wall_ticks_set(void) { // goes on while the program sleeps
 	begin();
@@ -112,7 +112,7 @@ static void wall_ticks_check(void) {
 	uint64_t n;
 	CHECK(read(fd, &n, 8) == 8);
 	double expected = since(CLOCK_REALTIME, &wall) / 0.05;
-	CHECK(n >= expected - 1.1 && n <= expected + 2.1);
+	CHECK(n >= expected - 3.1 && n <= expected + 4.1);
 	frames_tick(0.05);
 }
 static void cancel_set(void) {
@@ -125,7 +125,7 @@ static void cancel_check(void) {
 	clock_gettime(CLOCK_REALTIME, &wall);
 	CHECK(timerfd_gettime(fd, &left) == 0);
 	double due = wall.tv_sec + wall.tv_nsec / 1e9 + left.it_value.tv_sec + left.it_value.tv_nsec / 1e9;
-	CHECK(due > 4102444800.24 && due < 4102444800.30);
+	CHECK(due > 4102444800.24 && due < 4102444800.40);
 }
 static void boot_set(void) { fd = timer_of(CLOCK_BOOTTIME, 0, (struct itimerspec){{0, 0}, {600, 0}}); }
 static void boot_check(void) { CHECK(timerfd_gettime(fd, &left) == 0 && left.it_value.tv_sec > 590); }
