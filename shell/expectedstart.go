@@ -89,7 +89,7 @@ func (s *Shell) endExpectedStartIfDecided() {
 func (s *Shell) heldCallTimeoutError(ctx context.Context) error {
 	switch {
 	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return ctx.Err()
+		return fmt.Errorf("%w: %w", ErrNotDelivered, ctx.Err())
 	case s.IsStartExpected():
 		return &CallTimeoutError{why: "the host is still starting, and has not started the instance yet"}
 	}

@@ -48,6 +48,9 @@ const (
 	maxReceived = shellpb.MaxMessage + 1<<20
 )
 
+// cutTime is how long the end of a host waits for the answers to calls that it gives up.
+const cutTime = 200 * time.Millisecond
+
 // Options holds what New needs to make a Communicator.
 type Options struct {
 	Supervisor *supervisor.Supervisor
@@ -91,6 +94,10 @@ type Communicator struct {
 	subsystems  watchers[[]supervisor.Subsystem]
 	events      watchers[eventReport]
 
+	// cut ends when the calls that still run are to be given up, because the host ends.
+	cut      context.Context //nolint:containedctx // it is an event in the life of the communicator
+	cutCalls context.CancelFunc
+
 	// pumps waits for the goroutines that send messages, which may outlive their call
 	// for a moment.
 	pumps sync.WaitGroup
@@ -107,6 +114,7 @@ func New(o Options, group Group) *Communicator {
 	}
 	c := &Communicator{Options: o, callLimits: nativeCalls, audit: access.NewAudit(o.Access, o.Log, "grpc")}
 	c.events.size = eventReport.size
+	c.cut, c.cutCalls = context.WithCancel(context.Background())
 	c.addNativeServer(identifyNative(group), nil)
 	c.stopListening = o.Supervisor.Listen(supervisorListener{c})
 	c.stopGuarding = o.Access.Listen(func() {
@@ -193,6 +201,11 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 	}
+	c.cutCalls()
+	select { // each call is told
+	case <-ended:
+	case <-time.After(cutTime):
+	}
 	for _, n := range c.natives {
 		n.connections.closeAllAndRefuseNew()
 		n.server.Stop()
@@ -205,6 +218,7 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 // the communicator runs any more. It is called after StopServingNative, once all plugins
 // have ended.
 func (c *Communicator) StopListeningAndWait() {
+	c.cutCalls()
 	c.stopListening()
 	c.stopGuarding()
 	c.stopping.Wait()

@@ -23,6 +23,7 @@ var (
 	errNoMessage  = statusWithNumber(thunder.BadRequest, "a unary call has one message, this one has none")
 	errTooLarge   = shellpb.ErrorWithDetail(codes.ResourceExhausted, fmt.Sprintf("the message has more than %d bytes", shellpb.MaxMessage), &shellpb.Error{Code: int32(thunder.InvalidInputLength)})
 	errTooSlow    = shellpb.ErrorWithDetail(codes.ResourceExhausted, "the watcher reads too slowly and has lost track; watch anew", &shellpb.Error{Code: int32(thunder.Aborted)})
+	errCut        = statusWithNumber(thunder.RPCCallFailed, "the call was delivered, and the host ended before the answer came")
 	errEnding     = statusWithNumber(thunder.Unavailable, "the host is ending")
 )
 

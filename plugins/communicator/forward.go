@@ -33,6 +33,27 @@ var (
 // instance that the metadata names, plugin or built-in. It refuses methods that only
 // the host may call.
 func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
+	ctx, cancel := context.WithCancelCause(in.Context())
+	defer cancel(nil)
+	defer context.AfterFunc(e.cut, func() { cancel(errCut) })()
+	err := e.forwardUnlessCut(endableStream{in, ctx})
+	if err != nil && errors.Is(context.Cause(ctx), errCut) && status.Code(err) != codes.Unavailable {
+		return errCut
+	}
+	return err
+}
+
+// endableStream is a call that the host may end.
+type endableStream struct {
+	grpc.ServerStream
+	ctx context.Context //nolint:containedctx // gRPC keeps it in a stream, too
+}
+
+// Context returns the context of the call.
+func (s endableStream) Context() context.Context { return s.ctx }
+
+// forwardUnlessCut is forwardToInstance without the end of the host.
+func (e *endpoint) forwardUnlessCut(in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
 	if isReservedMethod(method) {
 		return errReserved

@@ -65,6 +65,7 @@ var sentinels = []struct {
 	{shell.ErrUnavailable, Unavailable},
 	{shell.ErrExited, ProcessTerminated},
 	{supervisor.ErrNotControlled, PrivilegedRequest},
+	{shell.ErrNotDelivered, Unavailable},
 	{context.DeadlineExceeded, TimedOut},
 	{context.Canceled, Aborted},
 }

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -132,8 +133,17 @@ func (l *link) errorOfDelivered(ctx context.Context, err error, losses int64) er
 	switch text := s.Message(); {
 	case ends && (strings.HasPrefix(text, refusedStream) || text == unlookedStream):
 		return undeliveredError(ctx, err)
+	case strings.HasPrefix(text, abandonedStream) && (s.Code() == codes.DeadlineExceeded || isDeadlineNear(ctx)):
+		return context.DeadlineExceeded // the plugin knows the deadline, and was first
 	case ends && l.losses.Load() != losses, strings.HasPrefix(text, abandonedStream):
 		return fmt.Errorf("%w: %s", shell.ErrNotAnswered, text)
 	}
 	return err
+}
+
+// isDeadlineNear reports whether the context ends within the time by which two ends of a call
+// may differ about its deadline.
+func isDeadlineNear(ctx context.Context) bool {
+	by, set := ctx.Deadline()
+	return set && time.Until(by) < 20*time.Millisecond
 }

@@ -1,6 +1,7 @@
 package native
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -59,4 +60,34 @@ func TestCallsThatAreNotAnswered(t *testing.T) {
 
 	_, err = streams.NewStreamsClient(h.client.Conn("Quick")).Wait(h.limited(), &streams.Number{Number: time.Hour.Milliseconds()})
 	expect(err, codes.DeadlineExceeded, sdk.TimedOut, `{"delivered":true}`)
+}
+
+// A host that ends tells the callers that it gives up that their calls were delivered.
+func TestHostEndsDuringCalls(t *testing.T) {
+	h := startHost(t)
+	c := streams.NewStreamsClient(h.client.Conn("Streams"))
+	stream, err := c.Hang(h.limited(), &streams.Text{})
+	if err == nil {
+		_, err = stream.Header()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	unary := make(chan error, 1)
+	go func() {
+		_, err := c.Wait(h.limited(), &streams.Number{Number: time.Hour.Milliseconds()})
+		unary <- err
+	}()
+	sh, _ := h.host.Supervisor.Shell("Streams")
+	h.eventually("both calls run", func() bool { st := sh.UseStatus(); return st.Calls+st.Streams >= 2 })
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := h.host.Communicator.StopServingNative(ctx); err == nil {
+		t.Error("it ended without giving up the calls")
+	}
+	for _, err := range []error{stream.RecvMsg(&streams.Text{}), <-unary} {
+		if status.Code(err) != codes.Unknown || shellpb.ErrorDetailOf(err).GetCode() != sdk.RPCCallFailed {
+			t.Errorf("got %v with %v", err, shellpb.ErrorDetailOf(err))
+		}
+	}
 }
