@@ -64,6 +64,16 @@ func (d *ImageDir) PutAside() (Kept, error) {
 	return d.keepAs(StoredImage{Callsign: d.callsign, Aside: m.Generation})
 }
 
+// InvalidateAndDeleteUnread is Image.InvalidateAndDelete for an image that can't be read.
+func (d *ImageDir) InvalidateAndDeleteUnread() error {
+	err := d.giveUpUnread()
+	derr := d.store.deleteInBackground(d.path(imageName))
+	if errors.Is(derr, fs.ErrNotExist) {
+		derr = nil
+	}
+	return errors.Join(err, derr)
+}
+
 // PutBack makes the image of that generation, which was put aside, the image of the instance
 // again; it can then be woken once. The error is ErrNoImage if none was put aside. There must
 // be no image of the instance, and no process.

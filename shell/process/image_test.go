@@ -255,6 +255,44 @@ func (untried) Check(ctx context.Context) error {
 	return ctx.Err()
 }
 
+// An image that can't be read when the host starts is neither lost nor forgotten: the plugin
+// sleeps, and wakes once the image can be read.
+func TestImageThatCannotBeReadAtStart(t *testing.T) {
+	r, image := newSleepingRig(t)
+	manifest := filepath.Join(image, "manifest")
+	hide := func() {
+		if err := errors.Join(os.Rename(manifest, manifest+".away"), os.Symlink(manifest, manifest)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	show := func() {
+		if err := os.Rename(manifest+".away", manifest); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hide()
+	r.restart()
+	_, err := r.Wake(r.contextFor(patience))
+	if r.Sleep() == nil || err == nil || hibernate.ClassifyFailure(err) != hibernate.Passing || len(r.sink.losses) > 0 {
+		t.Errorf("it sleeps as %+v, the wake: %v, lost %v", r.Sleep(), err, r.sink.losses)
+	}
+	show()
+	r.wake()
+	if got := r.count(); got != 42 {
+		t.Errorf("it counts from %d", got)
+	}
+	r.hibernate()
+	hide()
+	r.restart()
+	if err := r.EndWithoutWake(r.contextFor(patience)); err != nil || r.Sleep() != nil {
+		t.Errorf("got %v, it sleeps as %+v", err, r.Sleep())
+	}
+	r.activate()
+	if got := r.count(); got != 41 {
+		t.Errorf("it counts from %d", got)
+	}
+}
+
 // Until the engine has been tried the plugin sleeps on.
 func TestWakeBeforeTheTrial(t *testing.T) {
 	needCRIU(t)

@@ -208,7 +208,13 @@ func (b *Backend) loadImageAndClearLeftovers() error {
 		return errors.Join(err, b.host.endAndRemoveLoading(b.runDir()), os.Remove(filepath.Join(b.runDir(), journalName)))
 	case errors.Is(ierr, hibernate.ErrSpent) && left != nil && (left.Phase == phaseWaking || left.Phase == phaseRunning):
 		err = errors.Join(err, b.imageDir.DiscardSpent())
-	case !errors.Is(ierr, hibernate.ErrNoImage):
+	case errors.Is(ierr, hibernate.ErrNoImage):
+	case hibernate.ClassifyFailure(ierr) == hibernate.Passing:
+		err = errors.Join(err, fmt.Errorf("cannot read the image now: %w", ierr))
+		if left == nil {
+			b.life = life{state: lifeStored} // Wake reads the image
+		}
+	default:
 		kept, kerr := b.keepImageOutOfUse(hibernate.Untrusted)
 		b.sink.Lost(shell.Loss{Cause: ierr, Class: hibernate.Untrusted, Kept: kept})
 		err = errors.Join(err, fmt.Errorf("put an image aside that cannot be woken: %w", ierr), kerr)

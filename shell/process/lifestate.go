@@ -24,7 +24,8 @@ type life struct {
 	tree *tree
 	// link is the connection to the tree, nil while there is none.
 	link *link
-	// image is set in lifeStored and lifeWaking.
+	// image is set in lifeStored and lifeWaking, except for one that could not be read when
+	// the host started.
 	image *hibernate.Image
 	// sleep describes the sleep in lifeFrozen.
 	sleep shell.Sleep
@@ -74,6 +75,9 @@ func (b *Backend) Sleep() *shell.Sleep {
 		return &l.sleep
 	case lifeStored, lifeWaking:
 		i := l.image
+		if i == nil {
+			return &shell.Sleep{Kind: shell.Stored}
+		}
 		return &shell.Sleep{Kind: shell.Stored, Engine: i.Engine, Bytes: i.StoredBytes(), Since: i.Created, Generation: i.Generation}
 	default:
 		return nil

@@ -165,6 +165,9 @@ func (b *Backend) HibernationProgress() shell.Progress {
 	case l.state == lifeWaking && l.tree != nil: // the image is restored, and more
 		return loaded(l.tree.pids(), l.image.Bytes)
 	case l.state == lifeWaking, l.state == lifeStored:
+		if l.image == nil {
+			return shell.Progress{}
+		}
 		return loaded(b.host.Cgroups.pidsOf(b.dirName), l.image.Bytes)
 	default:
 		return shell.Progress{}
@@ -180,7 +183,11 @@ func (b *Backend) EndWithoutWake(ctx context.Context) error {
 		return b.killAndStop(ctx)
 	case lifeStored:
 		b.setLife(life{})
-		return errors.Join(l.image.InvalidateAndDelete(), b.Stop(ctx))
+		end := b.imageDir.InvalidateAndDeleteUnread
+		if l.image != nil {
+			end = l.image.InvalidateAndDelete
+		}
+		return errors.Join(end(), b.Stop(ctx))
 	default:
 		return hibernate.ErrNoImage
 	}

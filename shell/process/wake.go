@@ -80,6 +80,12 @@ func (b *Backend) thawInPlace(_ context.Context, l life) error {
 // After an error the plugin sleeps on, unless the error wraps hibernate.ErrUsedUp: the image
 // was used, and the tree may run on until Stop.
 func (b *Backend) restoreAndDiscardImage(ctx context.Context, l life) error {
+	if l.image == nil {
+		var err error
+		if l, err = b.readImageOfSleep(); err != nil {
+			return err
+		}
+	}
 	if err := b.checkCanWake(ctx, l.image); err != nil {
 		return err
 	}
@@ -108,6 +114,22 @@ func (b *Backend) restoreAndDiscardImage(ctx context.Context, l life) error {
 		return fmt.Errorf("%w: %w", hibernate.ErrUsedUp, err)
 	}
 	return nil
+}
+
+// readImageOfSleep reads the image of a plugin that sleeps, which could not be read when the
+// host started.
+func (b *Backend) readImageOfSleep() (life, error) {
+	image, err := b.imageDir.Image()
+	if errors.Is(err, hibernate.ErrNoImage) {
+		err = fmt.Errorf("%w: %w", hibernate.ErrUsedUp, err)
+	}
+	if err != nil {
+		return life{}, err
+	}
+	l := life{state: lifeStored, image: image}
+	b.inheritedImage = image
+	b.setLife(l)
+	return l, nil
 }
 
 // takeStartOfImage makes what the plugin in the image was started with that of the present
