@@ -244,6 +244,8 @@ func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note 
 	}
 	failpoint.Hit("wake.begun")
 	_ = os.Remove(note.Socket) // it is in the run directory, where no other process may have a socket
+	var spare spareFiles
+	defer func() { spare.close() }() // for the connection to the plugin
 	t, err := b.startAndWatchTree(func(t *tree) error {
 		t.bound, t.socket = note.Bound, note.Socket
 		stdout, stderr := t.output.WriteEnds()
@@ -253,7 +255,9 @@ func (b *Backend) restoreTree(ctx context.Context, image *hibernate.Image, note 
 			Cleanup:   t.group.killAndRecreate,
 			LoaderDir: b.loaderDir(note.Bound),
 			BeforeUse: func(root *os.Process) (err error) {
-				t.pidfd, err = openPidfd(root.Pid)
+				if t.pidfd, err = openPidfd(root.Pid); err == nil {
+					spare, err = openSpareFiles()
+				}
 				return err
 			},
 		})
