@@ -3,6 +3,7 @@ package logqueue
 import (
 	"bytes"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -25,25 +26,20 @@ func never(int64) { panic("nothing was dropped") }
 
 // Lines are written in order, and before Write returns.
 func TestWritesAtOnce(t *testing.T) {
-	g := &gate{}
-	q := New(g, never)
-	defer q.Close(time.Minute)
-	want := ""
-	for i := range 1000 {
-		line := fmt.Sprintf("%d\n", i)
-		want += line
-		_, _ = q.Write([]byte(line))
-		if i == 500 {
-			g.mu.Lock()
+	synctest.Test(t, func(t *testing.T) {
+		g := &gate{}
+		q := New(g, never)
+		defer q.Close(time.Minute)
+		want := ""
+		for i := range 1000 {
+			line := fmt.Sprintf("%d\n", i)
+			want += line
+			_, _ = q.Write([]byte(line))
 			if g.text.String() != want {
-				t.Error("a line is not written when Write returns")
+				t.Fatalf("line %d is not written when Write returns", i)
 			}
-			g.mu.Unlock()
 		}
-	}
-	if g.text.String() != want {
-		t.Error("lines are missing or in another order")
-	}
+	})
 }
 
 // While the writer stalls only the first line makes its caller wait; what does not fit is
@@ -85,21 +81,22 @@ func TestStall(t *testing.T) {
 
 // After a stall lines are written before Write returns again.
 func TestWritesAtOnceAfterAStall(t *testing.T) {
-	g := &gate{}
-	q := New(g, never)
-	defer q.Close(time.Minute)
-	g.mu.Lock()
-	for range 10 {
-		_, _ = q.Write([]byte("stalled\n"))
-	}
-	g.mu.Unlock()
-	q.Flush(time.Minute)
-	_, _ = q.Write([]byte("at once\n"))
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !bytes.HasSuffix(g.text.Bytes(), []byte("at once\n")) {
-		t.Errorf("it has %q", g.text.String())
-	}
+	synctest.Test(t, func(t *testing.T) {
+		open := make(chan struct{})
+		text := ""
+		q := New(writerFunc(func(p []byte) (int, error) { <-open; text += string(p); return len(p), nil }), never)
+		defer q.Close(time.Minute)
+		for range 10 {
+			_, _ = q.Write([]byte("stalled\n"))
+		}
+		close(open)
+		q.Flush(time.Minute)
+		synctest.Wait()
+		_, _ = q.Write([]byte("at once\n"))
+		if want := strings.Repeat("stalled\n", 10) + "at once\n"; text != want {
+			t.Errorf("it has %q, want %q", text, want)
+		}
+	})
 }
 
 // Close does not wait longer than its limit.
