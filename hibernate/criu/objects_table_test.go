@@ -108,6 +108,7 @@ var objects = []object{
 	{name: "umask-cwd", kind: "directories"},
 	{name: "chroot", kind: "directories"},
 	{name: "flock", kind: "lock"},
+	{name: "directory-lock", kind: "lock"},
 	{name: "posix-lock", kind: "lock"},
 	{name: "ofd-lock", kind: "lock"},
 	{name: "lease", kind: "lock"},

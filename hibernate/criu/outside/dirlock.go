@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"time"
 
@@ -16,40 +15,50 @@ import (
 // mount namespace, it leaves out: no other dump or restore uses them.
 func LockDirs(ctx context.Context, paths []string) (release func(), err error) {
 	paths = slices.Sorted(slices.Values(paths)) // all lock in the same order, so that two never wait for each other
-	var locked []*os.File
+	var locks []int
 	release = func() {
-		for _, dir := range locked {
-			_ = dir.Close()
+		for _, lock := range locks {
+			_ = unix.Close(lock)
 		}
 	}
 	for _, path := range slices.Compact(paths) {
-		dir, err := os.Open(path)
-		if err != nil {
+		var st unix.Stat_t
+		if unix.Stat(path, &st) != nil {
 			continue
 		}
-		locked = append(locked, dir)
-		if err := awaitDirLock(ctx, dir); err != nil {
+		lock, err := awaitDirLock(ctx, file{st.Dev, st.Ino})
+		if err != nil {
 			release()
 			return nil, fmt.Errorf("cannot lock %s: %w", path, err)
 		}
+		locks = append(locks, lock)
 	}
 	return release, nil
 }
 
-// awaitDirLock locks the open directory, see flock(2). The lock ends when dir is closed.
-// awaitDirLock waits while another process holds the lock, and fails when ctx ends.
-func awaitDirLock(ctx context.Context, dir *os.File) error {
+// awaitDirLock locks the directory and returns the lock, a descriptor to be closed. It waits
+// while another process holds the lock, and fails when ctx ends. The lock is an abstract
+// address, since a file lock would be in the way of those that the tree itself has.
+func awaitDirLock(ctx context.Context, dir file) (lock int, err error) {
+	lock, err = unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	address := &unix.SockaddrUnix{Name: fmt.Sprintf("@dormouse/directory/%d/%d", dir.Device, dir.Inode)}
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for {
-		err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
-			return err
+		err := unix.Bind(lock, address)
+		if err == nil {
+			return lock, nil
+		}
+		if !errors.Is(err, unix.EADDRINUSE) {
+			return -1, errors.Join(err, unix.Close(lock))
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("another process holds its lock: %w", ctx.Err())
+			return -1, errors.Join(fmt.Errorf("another process holds its lock: %w", ctx.Err()), unix.Close(lock))
 		}
 	}
 }

@@ -51,6 +51,8 @@ static void gone_check(void) { CHECK(open("x", O_CREAT | O_RDWR, 0600) == -1 && 
 static void tmp_set(void) { char n[] = "/tmp/dm-XXXXXX"; CHECK((fd = mkstemp(n)) >= 0 && unlink(n) == 0 && write(fd, "small", 5) == 5); }
 
 static void lock(int start) { fd = create("lock"); CHECK(start ? 1 : flock(fd, LOCK_EX) == 0); }
+static void dirlock_set(void) { CHECK((fd = open(".", O_RDONLY | O_DIRECTORY)) >= 0 && flock(fd, LOCK_EX) == 0); }
+static void dirlock_check(void) { fd2 = open(".", O_RDONLY | O_DIRECTORY); CHECK(flock(fd2, LOCK_EX | LOCK_NB) == -1); close(fd2); }
 static void flock_set(void) { lock(0); }
 static void flock_check(void) { fd2 = open("lock", O_RDWR); CHECK(flock(fd2, LOCK_EX | LOCK_NB) == -1 && flock(fd, LOCK_UN) == 0 && flock(fd2, LOCK_EX | LOCK_NB) == 0); }
 static struct flock range = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 3, .l_len = 4};
@@ -143,7 +145,7 @@ const struct object files[] = {
 	{"deleted-small", small_set, small_check, small_check}, {"deleted-large", large_set, small_check}, {"deleted-sparse", sparse_set, sparse_check, sparse_check},
 	{"tmpfile", tmpfile_set, small_check, small_check}, {"deleted-linked", link_set, link_check, link_check}, {"renamed", renamed_set, same_check, same_check},
 	{"directory", dir_set, same_check, same_check}, {"o-path", path_set, path_check, path_check}, {"deleted-cwd", gone_set, gone_check}, {"deleted-in-tmp", tmp_set, small_check, small_check},
-	{"flock", flock_set, flock_check, flock_use}, {"posix-lock", posix_set, posix_check, posix_use}, {"ofd-lock", ofd_set, ofd_check, ofd_check}, {"lease", lease_set, lease_check, lease_check},
+	{"flock", flock_set, flock_check, flock_use}, {"directory-lock", dirlock_set, dirlock_check, dirlock_check}, {"posix-lock", posix_set, posix_check, posix_use}, {"ofd-lock", ofd_set, ofd_check, ofd_check}, {"lease", lease_set, lease_check, lease_check},
 	{"blocked-on-lock", blocked_set, blocked_check}, {"pipe", pipe_set, pipe_check, pipe_use}, {"packet-pipe", packets_set, packets_check}, {"fifo", fifo_set, fifo_check, fifo_use},
 	{"eventfd", event_set, event_check, event_use}, {"eventfd-semaphore", eventfd_set, eventfd_check}, {"epoll", epoll_set, epoll_check, epoll_check}, {"inotify", inotify_set, inotify_check, inotify_use}, {"inotify-queued", queued_set, queued_check},
 	{"fanotify", fanotify_set, fanotify_check, fanotify_use}, {"fanotify-queued", fanotify_queued_set, fanotify_queued_check}, {"signalfd", signalfd_set, signalfd_check, signalfd_use}, {"pidfd", pidfd_set, pidfd_check, pidfd_use}, {"pty", pty_set, pty_check, pty_check},
