@@ -40,11 +40,11 @@ func (k kind) mayJoinGroups() bool {
 // groupsOf returns the groups that the socket has joined. The kernel does not list them: the
 // socket is asked for each group that any socket has joined.
 func (t *taker) groupsOf(fd int, k kind) (groups []Group, err error) {
-	if !t.isRead {
+	if !t.hasRead {
 		if t.groups, err = readJoinedGroups(); err != nil {
 			return nil, err
 		}
-		t.isRead = true
+		t.hasRead = true
 	}
 	for _, j := range t.groups {
 		if j.address.Is6() && k.family != unix.AF_INET6 {

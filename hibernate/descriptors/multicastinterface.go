@@ -109,7 +109,7 @@ const probeTimeMS = 20
 // 0 if it does not come, since a firewall drops it.
 func (p *interfaceProbe) receive(mark []byte) uint32 {
 	datagram, control := make([]byte, 2*len(mark)), make([]byte, 64)
-	for range 8 { // anybody may send to the probe
+	for range 8 { // other programs may send to the receiver, too
 		ready := []unix.PollFd{{Fd: int32(p.receiver), Events: unix.POLLIN}}
 		if n, err := unix.Poll(ready, probeTimeMS); err != nil || n == 0 {
 			p.isDeaf = true

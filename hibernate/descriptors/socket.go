@@ -46,7 +46,7 @@ type taker struct {
 	seen     map[uint32]bool   // by inode: sockets that were looked at
 	defaults map[kind]defaults // of the kinds that the tree has
 	groups   []joinedGroup     // of all sockets of this machine
-	isRead   bool              // groups are
+	hasRead  bool              // the groups were read
 	probe    *interfaceProbe   // nil before the first UDP socket
 }
 
