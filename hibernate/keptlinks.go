@@ -48,10 +48,10 @@ func removeLinks(links []string) {
 // removeWithLinks deletes the file or directory at path with all in it, and first the links
 // of the images in it and of a note there.
 func removeWithLinks(path string, key []byte) error {
-	_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
+	_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, walkErr error) error {
 		var links []string
 		switch {
-		case err != nil || entry.IsDir():
+		case walkErr != nil || entry.IsDir():
 		case filepath.Base(path) == manifestName:
 			var m manifest
 			if readSealedJSON(path, key, &m) == nil { // only what this host wrote is believed

@@ -85,7 +85,7 @@ func TestOutdatedSleepThatCannotWake(t *testing.T) {
 			r.Errorf("got %+v, lost %v", st, r.losses)
 		}
 		r.fake.Fail(shelltest.Wake, nil)
-		time.Sleep(2 * time.Second) //nolint:forbidigo // the clock is the bubble's
+		pass(2 * time.Second)
 		synctest.Wait()
 		if r.State() != shell.Activated || r.OutdatedSleep() != nil {
 			r.Errorf("it is %s", r.State())

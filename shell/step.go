@@ -167,7 +167,7 @@ func (s *Shell) enterAndReportState(to State, event Event, why Reason, err error
 	case to.IsDown(), to == Destroyed:
 		s.control, s.warmStarts.startedFrom = "", nil
 	}
-	if to != Hibernated && to != Waking && !(event == Retire && to == Deactivation) {
+	if to != Hibernated && to != Waking && (event != Retire || to != Deactivation) {
 		s.forgetFailedWakes()
 	}
 	if to == Activated && t.From != Hibernating {

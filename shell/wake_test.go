@@ -42,7 +42,7 @@ func TestSleepsOnAfterAPassingFailure(t *testing.T) {
 						r.Errorf("got %+v, lost %v", st, r.losses)
 					}
 					r.fake.Fail(shelltest.Wake, nil)
-					time.Sleep(time.Second)
+					pass(time.Second)
 					r.must(r.Activate(r.Context(), shell.Requested))
 					if st := r.Status(); st.Err != nil {
 						r.Errorf("the error %v has outlived the sleep", st.Err)
@@ -135,7 +135,7 @@ func TestFailedWakeIsRepeated(t *testing.T) {
 		if !ok || asleep.RetryAfter() != time.Second {
 			r.Fatalf("got %+v", asleep)
 		}
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		const want = "[0s 1s 3s 7s 15s 31s 1m3s 2m3s 3m3s 4m3s]"
 		if got := fmt.Sprint(at); got != want || r.State() != shell.Activated {
 			r.Errorf("it was tried at %s, want %s; it is %s", got, want, r.State())
@@ -144,13 +144,13 @@ func TestFailedWakeIsRepeated(t *testing.T) {
 	run(t, setup{hibernated: true}, func(r *rig) {
 		r.fake.Fail(shelltest.Wake, errBroken)
 		_ = r.Activate(r.Context(), shell.Requested)
-		time.Sleep(1500 * time.Millisecond) // the second attempt has failed
+		pass(1500 * time.Millisecond) // the second attempt has failed
 		r.forgetSoFar()
 		asleep, ok := errors.AsType[*shell.AsleepError](r.Deactivate(r.Context(), shell.Requested))
 		if !ok || asleep.RetryAfter() != 1500*time.Millisecond {
 			r.Errorf("got %+v", asleep)
 		}
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		r.expectActions()
 		if r.State() != shell.Hibernated {
 			r.Errorf("it is %s", r.State())
@@ -178,7 +178,7 @@ func TestRequestRepeatsAFailedWake(t *testing.T) {
 				}
 			}
 			r.expectActions()
-			time.Sleep(time.Second)
+			pass(time.Second)
 			err := r.invoke(r.Context(), "")
 			if !errors.Is(err, errBroken) || !errors.Is(err, shell.ErrHibernated) {
 				r.Errorf("got %v", err)
@@ -189,7 +189,7 @@ func TestRequestRepeatsAFailedWake(t *testing.T) {
 			}
 			r.expectActions(shelltest.Wake)
 			r.fake.Fail(shelltest.Wake, nil)
-			time.Sleep(time.Second)
+			pass(time.Second)
 			r.must(r.invoke(r.Context(), ""))
 		})
 	}
@@ -201,7 +201,7 @@ func TestNoRepeatedWakeAfterTheEnd(t *testing.T) {
 		r.fake.Fail(shelltest.Wake, errBroken)
 		for range 8 {
 			_ = r.Activate(r.Context(), shell.Requested)
-			time.Sleep(time.Second)
+			pass(time.Second)
 		}
 		begun := time.Now()
 		r.must(r.Deactivate(context.Background(), shell.Shutdown))

@@ -39,14 +39,14 @@ func TestReloadIsRepeated(t *testing.T) {
 			"Changed: could not be restarted although its executable differs: cannot deactivate: cannot wake: no memory; it sleeps on as it was, and the host tries again",
 			"Gone: could not be removed: cannot destroy: cannot wake: no memory; it sleeps on as it was, and the host tries again",
 		)
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		for _, callsign := range []string{"Changed", "Gone"} {
 			if st := r.shell(callsign).Status(); st.State != shell.Hibernated || st.Config.Executable == "other" || st.Err == nil {
 				r.Errorf("%s is %s with %q, error %v", callsign, st.State, st.Config.Executable, st.Err)
 			}
 		}
 		awakes.Store(true)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if st := r.shell("Changed").Status(); st.State != shell.Activated || st.Config.Executable != "other" {
 			r.Errorf("it is %s with %q", st.State, st.Config.Executable)
 		}

@@ -16,7 +16,7 @@ func sleepers(executable, argument, variable string, openFiles, start int) strin
 		"Same":          "",
 		"Executable":    fmt.Sprintf("executable = %q\n", executable),
 		"Arguments":     fmt.Sprintf("arguments = [%q]\n", argument),
-		"Environment":   fmt.Sprintf("environment = { FLAVOUR = %q }\n", variable),
+		"Environment":   fmt.Sprintf("environment = { FLAVOR = %q }\n", variable),
 		"Limits":        fmt.Sprintf("limits = { open-files = %d }\n", openFiles),
 		"Configuration": fmt.Sprintf("configuration = { start = %d }\n", start),
 	} {
@@ -93,7 +93,7 @@ func TestSleepIsHeldAgainstTheConfiguration(t *testing.T) {
 	for _, has := range []struct{ callsign, file, text string }{
 		{"Executable", "exe", other},
 		{"Arguments", "cmdline", "new"},
-		{"Environment", "environ", "FLAVOUR=new"},
+		{"Environment", "environ", "FLAVOR=new"},
 		{"Limits", "limits", "Max open files            600"},
 	} {
 		if text := h.procText(t, has.callsign, has.file); !strings.Contains(text, has.text) {

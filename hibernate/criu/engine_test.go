@@ -105,7 +105,7 @@ func TestCheckSaysWhy(t *testing.T) {
 // A CRIU that is missing or fails for a while is tried again, and one that takes the place of
 // another is asked for its version.
 func TestCheckTriesAgain(t *testing.T) {
-	real := openEngine(t).Path()
+	working := openEngine(t).Path()
 	path := filepath.Join(t.TempDir(), "criu")
 	e := criu.Open(path, t.TempDir())
 	put := func(script string) {
@@ -125,14 +125,14 @@ func TestCheckTriesAgain(t *testing.T) {
 		}
 	}
 	wait("it is missing", func(err error) bool { return errors.Is(err, hibernate.ErrUnsupported) })
-	put("exec " + real + " \"$@\"")
+	put("exec " + working + " \"$@\"")
 	wait("it works", func(err error) bool { return err == nil })
 	if e.Name() == "criu " {
 		t.Error("its version is not known")
 	}
 	put("exit 1")
 	wait("it fails", func(err error) bool { return errors.Is(err, hibernate.ErrUnsupported) })
-	put("exec " + real + " \"$@\"")
+	put("exec " + working + " \"$@\"")
 	wait("it works again", func(err error) bool { return err == nil })
 }
 

@@ -46,14 +46,14 @@ func runWakingHost(text string) {
 		err = engine.Check(context.Background())
 	}
 	if err == nil {
-		_, _ = fmt.Println("begun")
+		_, _ = fmt.Fprintln(os.Stdout, "begun")
 		_, err = image.Restore(context.Background(), engine, hibernate.WakeOptions{
 			Cgroup:  w.Cgroup,
 			Files:   []hibernate.Inherited{{Key: w.Keys[0], File: os.NewFile(3, "in")}, {Key: w.Keys[1], File: os.NewFile(4, "out")}},
 			Cleanup: func() error { return nil },
 		})
 	}
-	_, _ = fmt.Println("woken", err)
+	_, _ = fmt.Fprintln(os.Stdout, "woken", err)
 	select {}
 }
 

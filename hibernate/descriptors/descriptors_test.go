@@ -47,12 +47,12 @@ func notesOf(t *testing.T, place Place) (one Notes) {
 		t.Fatal(err)
 	}
 	for _, s := range all.Sockets {
-		if s.Place.Descriptor == place.Descriptor {
+		if s.Descriptor == place.Descriptor {
 			one.Sockets = append(one.Sockets, s)
 		}
 	}
 	for _, l := range all.Locks {
-		if l.Place.Descriptor == place.Descriptor {
+		if l.Descriptor == place.Descriptor {
 			one.Locks = append(one.Locks, l)
 		}
 	}

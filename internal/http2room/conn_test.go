@@ -30,7 +30,7 @@ func newServer(t *testing.T, wrap func(net.Conn) net.Conn) (address string) {
 		t.Fatal(err)
 	}
 	s := grpc.NewServer(grpc.MaxRecvMsgSize(16<<20), grpc.MaxSendMsgSize(16<<20), grpc.InitialWindowSize(window), grpc.InitialConnWindowSize(1<<20))
-	handle := func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+	handle := func(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 		var asked wrapperspb.BytesValue
 		if err := decode(&asked); err != nil {
 			return nil, err

@@ -54,7 +54,7 @@ func TestPollPressure(t *testing.T) {
 		}()
 		for _, waited := range []time.Duration{0, 90, 0, 0, 0, 0, 20, 70, 20, 0, 0, 0, 0, 0} { // each in a quarter of a second
 			stalled.Add(int64(waited * time.Millisecond))
-			time.Sleep(250 * time.Millisecond)
+			<-time.After(250 * time.Millisecond)
 			synctest.Wait()
 		}
 		cancel()

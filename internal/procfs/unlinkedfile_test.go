@@ -28,7 +28,7 @@ func TestUnlinkedFiles(t *testing.T) {
 			if lerr := os.Link(path, path+".other"); lerr != nil {
 				t.Fatal(lerr)
 			}
-			want[path] = info.Sys().(*syscall.Stat_t).Ino //nolint:forcetypeassert // it is Linux
+			want[path] = info.Sys().(*syscall.Stat_t).Ino //nolint:errcheck,forcetypeassert // it is Linux
 		}
 		if err == nil {
 			err = os.Remove(path)

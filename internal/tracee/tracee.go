@@ -26,12 +26,12 @@ var errLate = errors.New("it neither stops nor ends")
 // call.
 type UntraceableError struct {
 	TID   int
-	Cause error // Err32Bit or ErrDispatches
+	Cause error // ErrIs32Bit or ErrDispatches
 }
 
 // The causes of an UntraceableError.
 var (
-	Err32Bit      = errors.New("it is a 32-bit program")
+	ErrIs32Bit    = errors.New("it is a 32-bit program")
 	ErrDispatches = errors.New("it dispatches its system calls itself")
 )
 
@@ -165,7 +165,7 @@ func (t *thread) saveStateAndRunToSyscallEntry(call systemCall) (err error) {
 	}
 	r := t.registers
 	if !r.is64Bit() {
-		return &UntraceableError{t.tid, Err32Bit}
+		return &UntraceableError{t.tid, ErrIs32Bit}
 	}
 	if t.hasSyscallUserDispatch() {
 		return &UntraceableError{t.tid, ErrDispatches}

@@ -154,7 +154,7 @@ func killProcess(pid int, startTicks uint64) {
 	if err != nil {
 		return // it is gone
 	}
-	defer unix.Close(fd)
+	defer func() { _ = unix.Close(fd) }()
 	if procfs.StartTicks(pid) == startTicks { // no other process can get the PID while fd is open
 		_ = unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0) // it may have ended
 	}

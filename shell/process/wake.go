@@ -154,9 +154,9 @@ func (b *Backend) OutdatedSleep() error {
 	if !isInherited {
 		return nil
 	}
-	note, err := decodeImageNote(image)
-	if err != nil || note.Configuration == "" || note.Configuration == checksumOfStartConfig(b.config()) {
-		return nil // a wake reports a note that can't be read
+	note, _ := decodeImageNote(image) // a wake reports a note that can't be read
+	if note.Configuration == "" || note.Configuration == checksumOfStartConfig(b.config()) {
+		return nil
 	}
 	return errOutdated
 }

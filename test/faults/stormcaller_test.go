@@ -158,7 +158,7 @@ func (c *stormCaller) noteOverHTTP(ctx context.Context, callsign string, n int) 
 	return a.outcome()
 }
 
-// overWebsocket returns a note over a websocket, which is dialled anew when it breaks.
+// overWebsocket returns a note over a websocket, which is dialed anew when it breaks.
 func (c *stormCaller) overWebsocket() func(context.Context, string, int) (string, outcome) {
 	var ws *websocket.Conn
 	c.st.t.Cleanup(func() {

@@ -19,7 +19,7 @@ import (
 func TestRemoveFileSizes(t *testing.T) {
 	owner := &fown.FownEntry{Uid: new(uint32), Euid: new(uint32), Signum: new(uint32), PidType: new(uint32), Pid: new(uint32)}
 	file := &fdinfo.FileEntry{Type: fdinfo.FdTypes_REG.Enum(), Id: proto.Uint32(1), Reg: &regfile.RegFileEntry{
-		Id: proto.Uint32(1), Flags: proto.Uint32(2), Pos: proto.Uint64(3), Fown: owner, Name: proto.String("/f"), Size: proto.Uint64(1 << 40), Mode: proto.Uint32(0o100600),
+		Id: proto.Uint32(1), Flags: proto.Uint32(2), Pos: proto.Uint64(3), Fown: owner, Name: new("/f"), Size: proto.Uint64(1 << 40), Mode: proto.Uint32(0o100600),
 	}}
 	file.Reg.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 99, protowire.VarintType), 4711))
 	event := &fdinfo.FileEntry{Type: fdinfo.FdTypes_EVENTFD.Enum(), Id: proto.Uint32(2), Efd: &eventfd.EventfdFileEntry{

@@ -1,6 +1,6 @@
 // Package kinds is the list of what a process tree may hold when it goes to sleep: each
 // kind of descriptor, mapping, socket and attribute of a process or thread, and what a
-// sleep does to it. The package does not know how a kind is recognised, or how a tree is
+// sleep does to it. The package does not know how a kind is recognized, or how a tree is
 // dumped.
 package kinds
 

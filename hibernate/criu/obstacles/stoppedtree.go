@@ -48,7 +48,7 @@ func lookAtUntraceable(err error, processes []treeProcess, found *findings) bool
 		return false
 	}
 	kind := kinds.Kind("syscall-dispatch")
-	if errors.Is(u, tracee.Err32Bit) {
+	if errors.Is(u, tracee.ErrIs32Bit) {
 		kind = "32-bit"
 	}
 	for _, p := range processes {

@@ -99,5 +99,5 @@ func isSocketOfProcess(path string) bool {
 	}
 	defer unix.Close(probe) //nolint:errcheck // the same
 	err = unix.Connect(probe, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d", at)})
-	return err != unix.ECONNREFUSED && err != unix.ENOENT //nolint:errorlint // a bare errno
+	return err != unix.ECONNREFUSED && err != unix.ENOENT
 }

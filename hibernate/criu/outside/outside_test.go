@@ -36,7 +36,7 @@ func newImage(t *testing.T) image {
 	regular := func(id uint32, name string, mode uint32) {
 		files = append(files, &fdinfo.FileEntry{Type: fdinfo.FdTypes_REG.Enum(), Id: &id, Reg: &regfile.RegFileEntry{
 			Id: &id, Flags: new(uint32), Pos: new(uint64), Fown: &fown.FownEntry{Uid: new(uint32), Euid: new(uint32), Signum: new(uint32), PidType: new(uint32), Pid: new(uint32)},
-			Name: proto.String(filepath.Join(i.at, name)), Mode: &mode, Size: proto.Uint64(3),
+			Name: new(filepath.Join(i.at, name)), Mode: &mode, Size: proto.Uint64(3),
 		}})
 	}
 	socket := func(id uint32, name string, deleted bool) {

@@ -92,7 +92,7 @@ func TestDeadlineOfOutputFile(t *testing.T) {
 	if err := errors.Join(r.SetReadDeadline(time.Now().Add(time.Hour)), r.SetReadDeadline(time.Now()), r.SetReadDeadline(time.Now())); err != nil {
 		t.Fatal(err)
 	}
-	<-ended
+	_ = <-ended // the deadline
 	if _, err := fmt.Fprint(w, "x"); err != nil {
 		t.Fatal(err)
 	}

@@ -62,16 +62,16 @@ func TestLimiter(t *testing.T) {
 			t.Errorf("the last words are %q", last)
 		}
 		text.Reset()
-		time.Sleep(tellPause)
+		<-time.After(tellPause)
 		synctest.Wait()
 		if want := `"lines":9500,"log-rate":"9.8 KiB/s"`; !strings.Contains(text.String(), want) {
 			t.Errorf("the log has %q, want %q", text.String(), want)
 		}
-		time.Sleep(time.Second)
+		<-time.After(time.Second)
 		if n, want := write(1000), 3*rate/200; n != want {
 			t.Errorf("after three seconds %d lines were logged, want %d", n, want)
 		}
-		time.Sleep(tellPause)
+		<-time.After(tellPause)
 		synctest.Wait()
 	})
 }

@@ -71,14 +71,15 @@ func callsign(i int) string { return fmt.Sprintf("P%d", i) }
 
 // writeConfig writes a configuration with idle plugins that may sleep.
 func writeConfig() error {
-	text := "[hibernate]\ncriu = \"/criu\"\npressure = \"on\"\npressure-some = \"20ms\"\npressure-window = \"500ms\"\n"
+	var text strings.Builder
+	text.WriteString("[hibernate]\ncriu = \"/criu\"\npressure = \"on\"\npressure-some = \"20ms\"\npressure-window = \"500ms\"\n")
 	for i := range plugins {
-		text += fmt.Sprintf("[[plugin]]\ncallsign = %q\nexecutable = \"/counter\"\nstart-mode = \"activated\"\nresumed = false\non-call = \"wake\"\nmin-awake = \"100ms\"\ncall-timeout = \"2m\"\n", callsign(i))
+		fmt.Fprintf(&text, "[[plugin]]\ncallsign = %q\nexecutable = \"/counter\"\nstart-mode = \"activated\"\nresumed = false\non-call = \"wake\"\nmin-awake = \"100ms\"\ncall-timeout = \"2m\"\n", callsign(i))
 	}
 	if err := os.MkdirAll("/etc", 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(config, []byte(text), 0o600)
+	return os.WriteFile(config, []byte(text.String()), 0o600)
 }
 
 // runHog starts a program that takes memory and returns what it said when it had all, or how
@@ -98,8 +99,8 @@ func runHog() (said string, err error) {
 	}
 	line, _ := bufio.NewReader(stdout).ReadString('\n')
 	_ = stdin.Close()
-	if err := hog.Wait(); err != nil {
-		return err.Error(), nil
+	if killed := hog.Wait(); killed != nil {
+		line = killed.Error()
 	}
 	return strings.TrimSpace(line), nil
 }
