@@ -19,7 +19,7 @@ func TestDoctor(t *testing.T) {
 		if err := json.Unmarshal([]byte(got.out), &found); err != nil {
 			t.Fatalf("%v in %s", err, got.out)
 		}
-		if found.Checkpoint.Works || found.Checkpoint.Why == "" || len(found.Findings) != 9 {
+		if found.Checkpoint.Works || found.Checkpoint.Why == "" || len(found.Findings) != 10 {
 			t.Errorf("got %+v", found)
 		}
 		return found
