@@ -95,7 +95,7 @@ type Communicator struct {
 	events      watchers[eventReport]
 
 	// cut ends when the calls that still run are to be given up, because the host ends.
-	cut      context.Context //nolint:containedctx // it is an event in the life of the communicator
+	cut      context.Context
 	cutCalls context.CancelFunc
 
 	// pumps waits for the goroutines that send messages, which may outlive their call

@@ -46,13 +46,13 @@ func (e *endpoint) forwardToInstance(_ any, in grpc.ServerStream) error {
 // endableStream is a call that the host may end.
 type endableStream struct {
 	grpc.ServerStream
-	ctx context.Context //nolint:containedctx // gRPC keeps it in a stream, too
+	ctx context.Context
 }
 
 // Context returns the context of the call.
 func (s endableStream) Context() context.Context { return s.ctx }
 
-// forwardUnlessCut is forwardToInstance without the end of the host.
+// forwardUnlessCut is forwardToInstance for a call whose context ends when the host gives it up.
 func (e *endpoint) forwardUnlessCut(in grpc.ServerStream) error {
 	method, _ := grpc.MethodFromServerStream(in)
 	if isReservedMethod(method) {

@@ -6,8 +6,8 @@ import (
 	"dormouse/plugins/peer"
 )
 
-// limits bounds the connections, queues and time that clients can use. peer.Memory bounds the
-// bytes.
+// limits bounds the connections, queues and time that clients can use. A peer.Memory bounds
+// the bytes of their messages.
 type limits struct {
 	messageBytes  int64 // bytes of one message or body
 	tcp, control  entranceLimits

@@ -1,5 +1,5 @@
 // Package peer finds out which client is at the other end of a connection, and bounds how
-// many connections each may have. It does not know what is sent over a connection, nor
+// many connections each may have, and how much memory for messages. It does not know what is sent over a connection, nor
 // what a client may do.
 package peer
 

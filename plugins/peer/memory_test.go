@@ -46,7 +46,7 @@ func TestMemoryLeavesSomethingForTheNext(t *testing.T) {
 
 // What a client has left behind counts until it is given back, and its peer has nothing free
 // while it has more than it may.
-func TestMemoryOfThoseWhoLeft(t *testing.T) {
+func TestMemoryOfClientsThatLeft(t *testing.T) {
 	m := NewMemory(1<<20, 256<<10)
 	first := m.Join(user(54321))
 	if err := first.Take(freeBytes); err != nil {
