@@ -24,24 +24,29 @@ func findThreadObstacles(treePIDs []int, found *findings) {
 		namespaces, personality := namespacesOf(pid), procfs.Personality(pid)
 		for _, tid := range tids {
 			findScheduling(pid, tid, found)
-			if tid == pid {
-				continue
+			if tid != pid {
+				findOwnOfThread(pid, tid, namespaces, personality, found)
 			}
-			thread := fmt.Sprintf(", %d", tid)
-			if !procfs.Share(pid, tid, procfs.SharedDirectory) {
-				found.lookAtProcess(pid, "thread-directory", thread)
-			}
-			if !procfs.Share(pid, tid, procfs.SharedDescriptors) {
-				found.lookAtProcess(pid, "thread-descriptors", thread)
-			}
-			if own := procfs.Personality(tid); own != personality && own != "" && personality != "" {
-				found.lookAtProcess(pid, "thread-personality", thread)
-			}
-			for i, own := range namespacesOf(tid) {
-				if own != namespaces[i] && own != "" && namespaces[i] != "" {
-					found.lookAtProcess(pid, "thread-namespace", fmt.Sprintf(", %d, %s", tid, own))
-				}
-			}
+		}
+	}
+}
+
+// findOwnOfThread finds what the thread does not have in common with the first thread of its
+// process, which has these namespaces and this personality.
+func findOwnOfThread(pid, tid int, namespaces []string, personality string, found *findings) {
+	thread := fmt.Sprintf(", %d", tid)
+	if !procfs.Share(pid, tid, procfs.SharedDirectory) {
+		found.lookAtProcess(pid, "thread-directory", thread)
+	}
+	if !procfs.Share(pid, tid, procfs.SharedDescriptors) {
+		found.lookAtProcess(pid, "thread-descriptors", thread)
+	}
+	if own := procfs.Personality(tid); own != personality && own != "" && personality != "" {
+		found.lookAtProcess(pid, "thread-personality", thread)
+	}
+	for i, own := range namespacesOf(tid) {
+		if own != namespaces[i] && own != "" && namespaces[i] != "" {
+			found.lookAtProcess(pid, "thread-namespace", thread+", "+own)
 		}
 	}
 }
