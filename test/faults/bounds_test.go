@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -168,6 +169,11 @@ func TestRootLeavesItsCgroup(t *testing.T) {
 	s.inspect()
 }
 
+// owns reports whether the process is below the host, so that a test may kill it.
+func (h *host) owns(pid int) bool {
+	return pid > 1 && slices.Contains(procfs.Tree(h.cmd.Process.Pid)[1:], pid)
+}
+
 // tasks is how many hibernations are disturbed.
 func tasks() int {
 	if thorough {
@@ -191,13 +197,18 @@ func TestTasksDieDuringHibernation(t *testing.T) {
 	for range tasks() {
 		h.must("Controller.activate", callsign, nil)
 		st := h.settled()
+		root := procfs.Parent(st.PID)
+		if st.PID <= 1 || root <= 1 {
+			t.Fatalf("there is no tree to disturb: it is %+v", st)
+		}
 		after, which := time.Duration(random.IntN(120))*time.Millisecond, random.Int()
 		struck := make(chan struct{})
 		go func() {
 			defer close(struck)
 			<-time.After(after)
-			tree := procfs.Tree(procfs.Parent(st.PID))
-			_ = syscall.Kill(tree[which%len(tree)], syscall.SIGKILL)
+			if tree := procfs.Tree(root); h.owns(tree[which%len(tree)]) {
+				_ = syscall.Kill(tree[which%len(tree)], syscall.SIGKILL)
+			}
 		}()
 		if err := h.ask("Controller.hibernate", callsign, nil); err == nil {
 			slept++
