@@ -46,7 +46,7 @@ const versionLimit = 5 * time.Second
 
 // askCRIUVersion starts the CRIU at path and returns the version that it tells, such as
 // "4.2.1". A development version counts as the next release.
-func askCRIUVersion(path string) (version string, err error) { //nolint:contextcheck // it has a limit of its own
+func askCRIUVersion(path string) (version string, err error) {
 	if _, err := exec.LookPath(path); err != nil {
 		return "", err
 	}

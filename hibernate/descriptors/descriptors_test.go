@@ -110,7 +110,7 @@ func TestEndedConnectionNeedsNoNotes(t *testing.T) {
 	must(t, unix.Connect(fd, &unix.SockaddrInet4{Port: listener.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}))
 	server, err := listener.Accept()
 	must(t, err)
-	must(t, server.(*net.TCPConn).SetLinger(0)) // so that Close resets the connection
+	must(t, server.(*net.TCPConn).SetLinger(0)) //nolint:errcheck,forcetypeassert // so that Close resets the connection
 	must(t, server.Close())
 	if _, err := unix.Read(fd, make([]byte, 1)); !errors.Is(err, unix.ECONNRESET) {
 		t.Fatalf("the connection was not reset: %v", err)

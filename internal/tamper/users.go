@@ -68,7 +68,7 @@ const askLimit = 2 * time.Second
 
 // askGroupDatabase returns the entry of a group as getent(1) finds it in all databases of the
 // machine, which this program, linked statically, can't ask itself. It is "" without one.
-func askGroupDatabase(number string) string { //nolint:contextcheck // it has a limit of its own
+func askGroupDatabase(number string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), askLimit)
 	defer cancel()
 	entry, _ := exec.CommandContext(ctx, "/usr/bin/getent", "group", number).Output() // without it there is no other database

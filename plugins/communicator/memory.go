@@ -175,7 +175,7 @@ func (s *countedStream) SendMsg(message any) error {
 }
 
 // countingStream returns the handler of a stream whose messages take the client's memory.
-func countingStream(handle grpc.StreamHandler) grpc.StreamHandler { //nolint:contextcheck // the stream has its context
+func countingStream(handle grpc.StreamHandler) grpc.StreamHandler {
 	return func(service any, in grpc.ServerStream) error {
 		memory := memoryOfCall(in.Context())
 		if memory == nil {

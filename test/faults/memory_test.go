@@ -49,6 +49,7 @@ type attack struct {
 func TestMemoryIsBounded(t *testing.T) {
 	for _, a := range []attack{
 		{"websockets that do not read their answers", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			return h.websockets(t, 4, func(ws *websocket.Conn) {
 				for range 64 {
 					h.sendTo(ws, "Bulk.answer", strconv.Itoa(7<<10))
@@ -56,6 +57,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			})
 		}},
 		{"long calls that hang", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			params := `"` + strings.Repeat("x", 900<<10) + `"`
 			return h.websockets(t, 20, func(ws *websocket.Conn) {
 				go func() { // the host may not read all
@@ -66,6 +68,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			})
 		}},
 		{"batches of long answers", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			one := `{"jsonrpc":"2.0","id":1,"method":"Bulk.answer","params":7168}`
 			return h.websockets(t, 4, func(ws *websocket.Conn) {
 				for range 8 {
@@ -74,6 +77,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			})
 		}},
 		{"messages that do not end", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			return h.websockets(t, 200, func(ws *websocket.Conn) {
 				w, err := ws.Writer(t.Context(), websocket.MessageText)
 				if err == nil {
@@ -82,6 +86,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			})
 		}},
 		{"events that are not read", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			end := h.websockets(t, 16, func(ws *websocket.Conn) {
 				h.sendTo(ws, "Bulk.register", `{"event":"bulk","id":"x"}`)
 			})
@@ -91,6 +96,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			return end
 		}},
 		{"subscriptions with long names", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			return h.websockets(t, 100, func(ws *websocket.Conn) {
 				for i := range 1024 {
 					h.sendTo(ws, "Bulk.register", fmt.Sprintf(`{"event":"%0250d","id":"%0250d"}`, i, i))
@@ -98,6 +104,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			})
 		}},
 		{"notifications whose sender hangs up", func(t *testing.T, _ *site, h *host) func() {
+			t.Helper()
 			body := `{"jsonrpc":"2.0","method":"Bulk.hang","params":"` + strings.Repeat("x", 500<<10) + `"}`
 			for range 300 {
 				conn, err := net.Dial("tcp", h.address)
@@ -108,11 +115,13 @@ func TestMemoryIsBounded(t *testing.T) {
 			return func() {}
 		}},
 		{"native answers that are not read", func(t *testing.T, s *site, h *host) func() {
+			t.Helper()
 			return h.natives(t, s.socket(), 4, 64, func(ctx context.Context, c *grpc.ClientConn) {
 				_, _ = shellpb.NewDispatcherClient(c).Invoke(ctx, &shellpb.InvokeRequest{Method: "answer", Params: strconv.AppendInt(nil, 7<<10, 10)})
 			})
 		}},
 		{"native calls that hang", func(t *testing.T, s *site, h *host) func() {
+			t.Helper()
 			long := strings.Repeat("x", 7*mib)
 			return h.natives(t, s.socket(), 8, 16, func(ctx context.Context, c *grpc.ClientConn) {
 				if stream, err := streams.NewStreamsClient(c).Hang(ctx, &streams.Text{Text: long}); err == nil {
