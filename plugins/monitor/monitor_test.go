@@ -145,7 +145,9 @@ func TestNoRestart(t *testing.T) {
 				r.Errorf("got %v, want ErrExited", err)
 			}
 			synctest.Wait()
-			r.expect("Net hibernated, requested", "Net deactivated, failure")
+			r.expect("Net hibernated, requested",
+				`Controller.lost{"callsign":"Net","at":"2000-01-01T00:00:00Z","class":"untrusted","generation":1,"until":"2000-01-01T01:00:00Z"}`,
+				"Net deactivated, failure")
 		})
 	})
 	t.Run("the Monitor was ended", func(t *testing.T) {
