@@ -86,7 +86,7 @@ type examination struct {
 // examineMachine checks everything that hibernation needs, and tries a hibernation with the
 // CRIU at criuPath in the directory trialDir.
 func examineMachine(ctx context.Context, criuPath, trialDir string) examination {
-	engine := criu.Open(criuPath, trialDir) //nolint:contextcheck // its question for the version has a limit of its own
+	engine := criu.Open(criuPath, trialDir)
 	begun := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, hibernationCheckTimeout)
 	defer cancel()

@@ -144,7 +144,7 @@ func serve(ctx context.Context, t *terminal, program string, load func() (config
 		return err
 	}
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
-	h.host, err = host.Open(host.Options{ //nolint:contextcheck // the parts get their contexts later
+	h.host, err = host.Open(host.Options{
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group, DroppedLogLines: t.droppedLines,
 		CheckCallsign: dirs.checkSocketPathLength, Hibernates: h.hibernates.Load, Reload: h.reloadConfigAndLog,
 	})

@@ -107,7 +107,11 @@ func TestEndedConnectionNeedsNoNotes(t *testing.T) {
 	must(t, err)
 	defer listener.Close()
 	fd, place := newSocket(t, unix.AF_INET, unix.SOCK_STREAM)
-	must(t, unix.Connect(fd, &unix.SockaddrInet4{Port: listener.Addr().(*net.TCPAddr).Port, Addr: [4]byte{127, 0, 0, 1}}))
+	address, ok := listener.Addr().(*net.TCPAddr)
+	if !ok {
+		t.Fatalf("got %v", listener.Addr())
+	}
+	must(t, unix.Connect(fd, &unix.SockaddrInet4{Port: address.Port, Addr: [4]byte{127, 0, 0, 1}}))
 	server, err := listener.Accept()
 	must(t, err)
 	must(t, server.(*net.TCPConn).SetLinger(0)) //nolint:errcheck,forcetypeassert // so that Close resets the connection

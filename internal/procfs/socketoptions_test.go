@@ -9,7 +9,7 @@ import (
 )
 
 func TestSocketFile(t *testing.T) {
-	dir, err := os.MkdirTemp("", "s") // short enough for a socket
+	dir, err := os.MkdirTemp("", "s") //nolint:usetesting // short enough for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

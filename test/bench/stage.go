@@ -62,7 +62,7 @@ func newStage(ctx context.Context, counter string) (_ *stage, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	if s.host, err = host.Open(host.PrivateOptions(s.dir, zerolog.Nop())); err != nil { //nolint:contextcheck // the parts get their contexts later
+	if s.host, err = host.Open(host.PrivateOptions(s.dir, zerolog.Nop())); err != nil {
 		return nil, err
 	}
 	if s.host.Processes.Cgroups == nil {

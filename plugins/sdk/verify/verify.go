@@ -111,7 +111,7 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 		config.Executable = path
 		return path, err
 	})
-	if err := r.openHost(config); err != nil { //nolint:contextcheck // the parts get their contexts later
+	if err := r.openHost(config); err != nil {
 		return err
 	}
 	r.host.Supervisor.Start(ctx)
