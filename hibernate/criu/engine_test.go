@@ -218,7 +218,10 @@ func TestMoreFilesThanTheSoftLimit(t *testing.T) {
 	dir := t.TempDir()
 	must(t, e.Dump(t.Context(), hibernate.DumpOrder{PID: s.PID(), Dir: dir, Cgroup: s.cgroup}))
 	s.End(t)
-	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	files := s.Files(t)
+	root, err := repeatAfterTrap(func() (*os.Process, error) {
+		return e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: files})
+	})
 	must(t, err)
 	s.SetRoot(t, root)
 	s.Continue(t)

@@ -2,6 +2,7 @@ package criu_test
 
 import (
 	"errors"
+	"os"
 	"strconv"
 	"testing"
 
@@ -25,7 +26,10 @@ func TestGoWakesInANewCgroup(t *testing.T) {
 		s.End(t)
 		must(t, s.cgroup.RemoveTreeWhenEmpty())
 		must(t, s.cgroup.Make())
-		root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+		files := s.Files(t)
+		root, err := repeatAfterTrap(func() (*os.Process, error) {
+			return e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: files})
+		})
 		must(t, err)
 		s.SetRoot(t, root)
 		s.Continue(t)

@@ -197,10 +197,12 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	}
 	h.pipes(t)
 	defer h.closeTheirs()
-	root, err := image.Restore(t.Context(), e, hibernate.WakeOptions{
-		Cgroup:  h.cgroup,
-		Files:   []hibernate.Inherited{{Key: h.keys[0], File: h.theirs[0]}, {Key: h.keys[1], File: h.theirs[1]}},
-		Cleanup: func() error { return nil },
+	root, err := repeatAfterTrap(func() (*os.Process, error) {
+		return image.Restore(t.Context(), e, hibernate.WakeOptions{
+			Cgroup:  h.cgroup,
+			Files:   []hibernate.Inherited{{Key: h.keys[0], File: h.theirs[0]}, {Key: h.keys[1], File: h.theirs[1]}},
+			Cleanup: func() error { return nil },
+		})
 	})
 	if err != nil {
 		return fmt.Errorf("wake: %w", err)

@@ -140,7 +140,10 @@ func sleepAndWake(t *testing.T, e *criu.Engine, s *subject) error {
 	if err != nil {
 		return fmt.Errorf("cannot dump: %w", err)
 	}
-	root, err := e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: s.Files(t)})
+	files := s.Files(t)
+	root, err := repeatAfterTrap(func() (*os.Process, error) {
+		return e.Restore(t.Context(), hibernate.RestoreOrder{Dir: dir, Cgroup: s.cgroup, Files: files})
+	})
 	if err != nil {
 		return fmt.Errorf("cannot restore: %w", err)
 	}
