@@ -40,6 +40,17 @@ func TestRemove(t *testing.T) {
 	}
 }
 
+// Another removal of the same tree, which was quicker, is no error.
+func TestRemoveBesideAnother(t *testing.T) {
+	tree := filepath.Join(t.TempDir(), "tree")
+	must(t, os.Mkdir(tree, 0o700))
+	dir, err := os.Open(tree)
+	must(t, err)
+	defer dir.Close()
+	must(t, os.Remove(tree))
+	must(t, removeEntriesOf(dir))
+}
+
 // mountForTest mounts a tmpfs with a file at path until the test ends, or Remove unmounts it.
 func mountForTest(t *testing.T, path string) {
 	t.Helper()

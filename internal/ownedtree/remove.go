@@ -78,7 +78,7 @@ func removeEntriesOf(dir *os.File) error {
 	var errs []error
 	for {
 		names, err := dir.Readdirnames(batch)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, os.ErrNotExist) { // another removal was quicker
 			return errors.Join(errs...)
 		}
 		if err != nil {
