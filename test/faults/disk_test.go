@@ -311,6 +311,8 @@ func TestStoreWithoutRoom(t *testing.T) {
 			h := s.start("")
 			h.settled()
 			h.tried()
+			h.hibernate("Counter") // the disk has its first blocks
+			h.must("Controller.activate", callsign, nil)
 			h.must("Counter.increment", nil, nil)
 			fill(t, ballast, 0)
 			promised := h.ask("Controller.clone", clone, nil) == nil
@@ -358,7 +360,7 @@ func TestWakeWithoutRoom(t *testing.T) {
 	h.refuses("Controller.activate", "no space left on device")
 	audit(t, s, h, "hibernated")
 	must(t, os.Remove(ballast))
-	h.must("Controller.activate", callsign, nil)
+	h.wakeInTime("Counter")
 	awake(t, s, h, begin+1)
 	again(t, s, h, begin+1)
 }
