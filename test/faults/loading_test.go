@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -152,36 +153,44 @@ func TestUpgradeWhileLoading(t *testing.T) {
 	intact(t, s, h, digest)
 }
 
-// The loader may be killed as well: the plugin never lives without its memory.
+// The loader may be killed as well: the plugin never lives without its memory. It sleeps on
+// while its image was not used, and starts cold after that.
 func TestKilledLoader(t *testing.T) {
 	needCRIU(t)
-	for _, point := range []string{"load.begun", "load.confirmed"} {
-		t.Run(point, func(t *testing.T) {
-			s, h, _ := dozing(t, point, 64)
-			_ = h.ask("Controller.activate", callsign, nil)
-			until(t, "the wake to be over", func() bool {
-				st := h.status().State
-				return st == "suspended" || st == "deactivated"
-			})
-			failed := false
-			for _, entry := range h.status().History {
-				failed = failed || strings.Contains(entry.Error, "the process that loaded it has ended")
-			}
-			if !failed {
-				t.Errorf("it is %+v", h.status())
-			}
-			if err := os.RemoveAll(filepath.Join(s.root, "images/Counter/refused")); err != nil { // it can't be woken like this
-				t.Error(err)
-			}
-			h.must("Controller.activate", callsign, nil)
-			audit(t, s, h, "active")
-			if got := h.count().Value; got != begin {
-				t.Errorf("it counts from %d", got)
-			}
-			h.end()
-			audit(t, s, nil, "")
+	const cause = "the process that loaded it has ended"
+	t.Run("before the image is used", func(t *testing.T) {
+		s, h, digest := dozing(t, "load.begun", 64)
+		h.refuses("Controller.activate", cause)
+		if st := h.status(); st.State != "hibernated" && st.State != "waking" { // the host tries again
+			t.Errorf("it is %+v", st)
+		}
+		h.end()
+		h = s.start("")
+		h.settled()
+		h.must("Controller.activate", callsign, nil)
+		intact(t, s, h, digest)
+	})
+	t.Run("after the image is used", func(t *testing.T) {
+		s, h, _ := dozing(t, "load.confirmed", 64)
+		_ = h.ask("Controller.activate", callsign, nil)
+		until(t, "the wake to be over", func() bool {
+			st := h.status().State
+			return st == "suspended" || st == "deactivated"
 		})
-	}
+		if st := h.status(); !strings.Contains(fmt.Sprint(st.History), cause) {
+			t.Errorf("it is %+v", st)
+		}
+		if err := os.RemoveAll(filepath.Join(s.root, "images/Counter/refused")); err != nil { // it can't be woken like this
+			t.Error(err)
+		}
+		h.must("Controller.activate", callsign, nil)
+		audit(t, s, h, "active")
+		if got := h.count().Value; got != begin {
+			t.Errorf("it counts from %d", got)
+		}
+		h.end()
+		audit(t, s, nil, "")
+	})
 	t.Run("without a host", func(t *testing.T) {
 		s, first, _ := dozing(t, "load.confirmed stop", 64)
 		asked := make(chan struct{})
@@ -195,7 +204,7 @@ func TestKilledLoader(t *testing.T) {
 		<-asked
 		s.signal(loader, syscall.SIGKILL)
 		second := s.start("")
-		if st := second.settled(); st.History[0].Event != "adopt" || !strings.Contains(st.History[1].Error, "the process that loaded it has ended") {
+		if st := second.settled(); st.History[0].Event != "adopt" || !strings.Contains(st.History[1].Error, cause) {
 			t.Errorf("it is %+v", st)
 		}
 		if got := second.count().Value; got != begin {
