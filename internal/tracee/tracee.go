@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"time"
 	"unsafe"
 
@@ -76,6 +77,9 @@ func traceThreads(tids []int, call systemCall) (results map[int]Result, late []*
 	for i, tid := range tids {
 		threads[i] = &thread{tid: tid, deadline: deadline}
 	}
+	for _, t := range threads {
+		t.all = threads
+	}
 	results = make(map[int]Result, len(tids))
 	var errs []error
 	// Each step is taken for all threads before the next step waits for the first
@@ -114,8 +118,9 @@ func traceThreads(tids []int, call systemCall) (results map[int]Result, late []*
 // releaseAll returns when all threads are released, however long they take: only the thread
 // that traces can release them.
 func releaseAll(threads []*thread) {
-	for _, t := range threads {
-		for !t.release() {
+	for len(threads) > 0 {
+		threads = slices.DeleteFunc(threads, (*thread).release) // one may wait for another to be reaped
+		if len(threads) > 0 {
 			time.Sleep(10 * time.Millisecond)
 		}
 	}
@@ -135,6 +140,8 @@ const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_SUSPEND_SECCOMP | uni
 type thread struct {
 	tid       int
 	deadline  time.Time
+	all       []*thread // that are traced together
+	reaped    bool
 	seized    bool
 	changed   bool // runs with other registers than its own
 	registers registers
@@ -263,7 +270,7 @@ func (t *thread) releaseInTime() (released bool) {
 // reap it, and its PID namespace can't end, before the tracer has. Only the exit status of
 // a child of this process is left for the reaper of that child.
 func (t *thread) release() (released bool) {
-	if !t.seized {
+	if !t.seized || t.reaped {
 		return true
 	}
 	if t.changed && t.restoreState() == nil {
@@ -272,16 +279,27 @@ func (t *thread) release() (released bool) {
 	if !t.changed && t.detach() == nil {
 		return true
 	}
+	return t.reapIfEnded()
+}
+
+// reapIfEnded reaps the thread if it has ended, and reports whether it is no tracee any more.
+// A child of this process that has ended is left to be reaped by another thread.
+func (t *thread) reapIfEnded() (isGone bool) {
 	states := unix.WSTOPPED | unix.WEXITED
 	if procfs.Parent(t.tid) == os.Getpid() && procfs.IsProcess(t.tid) {
 		states = unix.WSTOPPED // ECHILD once the child is a zombie
 	}
 	var info unix.Siginfo
-	err := unix.Waitid(unix.P_PID, t.tid, &info, states|unix.WALL|unix.WNOHANG|unix.WNOTHREAD, nil)
+	err := unix.Waitid(unix.P_PID, t.tid, &info, states|unix.WALL|unix.WNOHANG|unix.WNOTHREAD|unix.WNOWAIT, nil)
 	if err != nil {
 		return errors.Is(err, unix.ECHILD)
 	}
-	return info.Signo != 0 && (info.Code == cldExited || info.Code == cldKilled || info.Code == cldDumped)
+	if info.Signo == 0 || info.Code != cldExited && info.Code != cldKilled && info.Code != cldDumped {
+		return false // the stop is left for waitForStop
+	}
+	err = unix.Waitid(unix.P_PID, t.tid, &info, unix.WEXITED|unix.WALL|unix.WNOHANG|unix.WNOTHREAD, nil)
+	t.reaped = err == nil || errors.Is(err, unix.ECHILD)
+	return t.reaped
 }
 
 // The codes of waitid(2) for a process or thread that has ended.
@@ -321,7 +339,7 @@ func (t *thread) waitForStop() (reason int, err error) {
 		err := unix.Waitid(unix.P_PID, t.tid, &info, unix.WSTOPPED|unix.WALL|unix.WNOHANG, nil)
 		switch {
 		case errors.Is(err, unix.EINTR):
-		case errors.Is(err, unix.ECHILD):
+		case errors.Is(err, unix.ECHILD), t.reaped:
 			return 0, unix.ESRCH
 		case err != nil:
 			return 0, err
@@ -342,8 +360,16 @@ const (
 )
 
 // waitAndLengthen waits for the pause and returns the next one. It does not let go of the
-// processor's thread, as time.Sleep would.
+// processor's thread, as time.Sleep would. After a long pause it reaps other threads that have
+// ended: pid 1 of a namespace neither stops nor ends before all others have been reaped.
 func (t *thread) waitAndLengthen(pause time.Duration) (next time.Duration) {
+	if pause == maxPause {
+		for _, other := range t.all {
+			if other != t && other.seized && !other.reaped && procfs.HasEnded(other.tid) {
+				other.reapIfEnded()
+			}
+		}
+	}
 	spec := unix.NsecToTimespec(int64(pause))
 	_ = unix.Nanosleep(&spec, nil) // a shorter pause does no harm
 	return min(2*pause, maxPause)

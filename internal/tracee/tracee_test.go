@@ -7,7 +7,9 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -164,6 +166,39 @@ func TestEndingChildOfAnother(t *testing.T) {
 		}
 		if err := cmd.Wait(); err != nil {
 			t.Error(err)
+		}
+	}
+}
+
+// A tree whose pid 1 is killed while all of it is traced ends: pid 1 does not before the
+// others have been reaped.
+func TestEndingNamespace(t *testing.T) {
+	needRoot(t)
+	for range 30 {
+		cmd := exec.Command("/bin/sh", "-c", "sh -c 'while :; do :; done' & sh -c 'while :; do :; done' & echo; wait")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		bufio.NewScanner(out).Scan()
+		tree := procfs.Tree(cmd.Process.Pid)
+		go func() { _ = cmd.Process.Kill() }()
+		for {
+			begun := time.Now()
+			results, err := SyscallInThreads(tree, unix.SYS_GETPPID)
+			if took := time.Since(begun); took > limit/2 {
+				t.Errorf("it took %s: %v", took, err)
+			}
+			if err != nil || len(results) < len(tree) {
+				break
+			}
+		}
+		if err := cmd.Wait(); err == nil || err.Error() != "signal: killed" {
+			t.Errorf("its end is %v", err)
 		}
 	}
 }
