@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -98,6 +99,22 @@ func (h *fleetHost) activate(callsign string) (ok bool) {
 	return true
 }
 
+// succeedFromNowOn lets no activation fail any more. It returns how many were under way at the
+// same time at most.
+func (h *fleetHost) succeedFromNowOn() (mostAtOnce int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.fails, h.awake = nil, nil
+	return h.mostAtOnce
+}
+
+// awakeFor returns how long instances are kept awake, in milliseconds.
+func (h *fleetHost) awakeFor() map[string]int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.awake)
+}
+
 func TestWakeAll(t *testing.T) {
 	h := &fleetHost{
 		states: map[string]string{"A": "hibernated", "B": "hibernated", "C": "deactivated", "D": "hibernated", "E": "resumed"},
@@ -109,19 +126,17 @@ func TestWakeAll(t *testing.T) {
 	if strings.Contains(r.out+r.err, "C ") || strings.Contains(r.out+r.err, "E ") {
 		t.Errorf("it tried to wake what does not sleep:\n%s%s", r.out, r.err)
 	}
-	if h.mostAtOnce != 2 {
-		t.Errorf("%d were woken at the same time, want 2", h.mostAtOnce)
+	if n := h.succeedFromNowOn(); n != 2 {
+		t.Errorf("%d were woken at the same time, want 2", n)
 	}
 
-	h.fails = nil
-	h.awake = nil
 	var outcomes []operationOutcome
 	r = dormouse(t, nil, "plugin", "wake", "--all", "--for", "90s", "-o", "json", "--host", address).expect(t, exitDone)
 	if err := json.Unmarshal([]byte(r.out), &outcomes); err != nil || len(outcomes) != 1 || outcomes[0].Callsign != "B" || outcomes[0].Error != "" {
 		t.Errorf("got %v, %+v, want that B is woken", err, outcomes)
 	}
-	if h.awake["B"] != 90_000 || len(h.awake) != 1 {
-		t.Errorf("they are kept awake for %v ms, want B for 90000", h.awake)
+	if awake := h.awakeFor(); awake["B"] != 90_000 || len(awake) != 1 {
+		t.Errorf("they are kept awake for %v ms, want B for 90000", awake)
 	}
 	dormouse(t, nil, "plugin", "wake", "--all", "--host", address).expect(t, exitDone, "!wake: 0 of 0 done")
 	dormouse(t, nil, "plugin", "wake", "C", "--host", address).expect(t, exitFailed, "!cannot wake C: it does not sleep, it is deactivated; try: dormouse plugin activate C")
