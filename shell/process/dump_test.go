@@ -120,7 +120,7 @@ func TestNoSpaceIsSeenBefore(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	r.checkUnharmed(digest)
-	if left, _ := filepath.Glob(disk + "/[!.]*/*"); len(left) > 0 {
+	if left, _ := filepath.Glob(disk + "/[^.]*/*"); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
 }
@@ -147,7 +147,7 @@ func TestDiskFullDuringDump(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	r.checkUnharmed(digest)
-	if left, _ := filepath.Glob(disk + "/[!.]*/*"); len(left) > 0 {
+	if left, _ := filepath.Glob(disk + "/[^.]*/*"); len(left) > 0 {
 		t.Errorf("left are %v", left)
 	}
 	m.duringDump = nil
