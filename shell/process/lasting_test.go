@@ -184,6 +184,7 @@ func TestHostKilledWhileLoadingForAdoption(t *testing.T) {
 				r.signal(loader, syscall.SIGCONT)
 			case "is killed":
 				r.signal(loader, syscall.SIGKILL)
+				eventually(t, "the loader to end", func() bool { return procfs.HasEnded(loader) })
 				adopt()
 			}
 			err := receive(t, adopted)
