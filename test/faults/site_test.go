@@ -60,9 +60,10 @@ func plugin(callsign, program string, lines ...string) string {
 		callsign, program, strings.Join(lines, "\n"))
 }
 
-// counter is the instance of most sites, which counts from 41.
+// counter is the instance of most sites, which counts from 41. It sleeps on disk or not at
+// all: another test may give the machine a swap.
 func counter(lines ...string) string {
-	return plugin("Counter", programs+"/counter", append(lines, "configuration = { start = 41 }")...)
+	return plugin("Counter", programs+"/counter", append(lines, `sleep = "checkpoint"`, "configuration = { start = 41 }")...)
 }
 
 // policy is a site's configuration with on-host-exit.
