@@ -54,6 +54,12 @@ func (h *holder) Kill(context.Context) {
 	_, _ = h.root.Wait()
 }
 
+// isAlive reports whether pid 1 and the program run still.
+func (h *holder) isAlive() bool {
+	tree := procfs.Tree(h.PID())
+	return len(tree) > 1 && !slices.ContainsFunc(tree, procfs.HasEnded)
+}
+
 // compileHolder returns the path of the program, and the names of its objects.
 func compileHolder(t *testing.T) (path string, objects []string) {
 	t.Helper()

@@ -324,9 +324,13 @@ func TestKilledDumpLeavesNoLinks(t *testing.T) {
 			if after := listNames(t, h.dir); strings.Join(before, " ") != strings.Join(after, " ") {
 				t.Errorf("there were %v, and are %v", before, after)
 			}
-			if image, err = hibernate.Checkpoint(t.Context(), engine, store.ImageDir("Objects"), h); err != nil {
-				t.Fatal(err)
+			image, err = hibernate.Checkpoint(t.Context(), engine, store.ImageDir("Objects"), h)
+			if err != nil && !h.isAlive() { // CRIU worked inside the program when it was killed, and took it along
+				h.end(t)
+				store.Close()
+				continue
 			}
+			must(t, err)
 		}
 		h.imageKeys = [2]string{}
 		must(t, h.wake(t, engine, image))
