@@ -10,6 +10,7 @@ import (
 	"dormouse/hibernate/pack"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
+	"dormouse/internal/memory"
 	"dormouse/internal/procfs"
 	"dormouse/internal/reap"
 )
@@ -216,6 +217,7 @@ func (r *restoration) restoreWithRetries(ctx context.Context, order RestoreOrder
 	order.Cgroup, order.Files, order.LoaderDir, order.Prestarted = r.wake.Cgroup, r.wake.Files, r.wake.LoaderDir, r.prestarted
 	var errs []error
 	for left := restoreAttempts; left > 0; left-- {
+		killsBefore := memory.OOMKills()
 		limited, cancel := withShareOfRemainingTime(ctx, left)
 		err := restore(limited, order)
 		cancel()
@@ -226,7 +228,13 @@ func (r *restoration) restoreWithRetries(ctx context.Context, order RestoreOrder
 			order.Prestarted.Close()
 			order.Prestarted = nil
 		}
-		errs = append(errs, err, r.wake.Cleanup())
+		if memory.OOMKills() > killsBefore {
+			err = fmt.Errorf("memory is short, and the kernel killed a process meanwhile: %w", err)
+		}
+		if len(errs) == 0 || errs[0].Error() != err.Error() { // the same need not be read twice
+			errs = append(errs, err)
+		}
+		errs = append(errs, r.wake.Cleanup())
 		if ctx.Err() != nil || ClassifyFailure(err) != Passing {
 			break
 		}

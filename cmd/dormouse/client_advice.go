@@ -71,6 +71,11 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 	switch {
 	case hasAnyErrorNumber(err, thunder.IllegalState) && verb == "hibernate" && strings.Contains(text, "resumed"):
 		return try(c.commandLineForSameHost("plugin suspend " + callsign))
+	case hasAnyErrorNumber(err, thunder.Hibernated) && strings.Contains(text, "cannot wake"):
+		if verb != "deactivate" && verb != "destroy" {
+			verb = "activate"
+		}
+		return fmt.Errorf("%s; mend that and try again, or give up what it held: %s", text, c.commandLineForSameHost("plugin "+verb+" "+callsign+" --cold"))
 	case hasAnyErrorNumber(err, thunder.Hibernated), hasAnyErrorNumber(err, thunder.Unavailable) && verb == "call":
 		return try(c.commandLineForSameHost("plugin activate " + callsign))
 	case hasAnyErrorNumber(err, thunder.NotSupported):

@@ -16,6 +16,7 @@ import (
 // imageStore is a host's store of images, as a verb finds it on disk whether the host runs or
 // not.
 type imageStore struct {
+	dir     string
 	catalog *hibernate.Catalog // nil if there is no store yet
 	engine  *criu.Engine
 }
@@ -32,7 +33,11 @@ func addImageStoreFlags(flags *flag.FlagSet) func() (imageStore, error) {
 		if err != nil {
 			return imageStore{}, fmt.Errorf("cannot tell where the host keeps its images:\n%w", err)
 		}
-		return openImageStore(config.Hibernate)
+		store, err := openImageStore(config.Hibernate)
+		if err == nil && store.catalog == nil && (*path != "" || o.Root != "") {
+			err = fmt.Errorf("there are no images in %s: no host has had this root; give --root and --config as the host got them", store.dir)
+		}
+		return store, err
 	}
 }
 
@@ -52,7 +57,7 @@ func openImageStore(c configs.Hibernate) (imageStore, error) {
 	case err != nil:
 		return imageStore{}, err
 	}
-	return imageStore{catalog, criu.Open(c.Criu, c.Dir)}, nil
+	return imageStore{c.Dir, catalog, criu.Open(c.Criu, c.Dir)}, nil
 }
 
 // entries returns the images of the store, none if there is no store. Without CRIU each image

@@ -37,6 +37,9 @@ func imagesCheckVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return err
 		}
+		if store.catalog == nil {
+			t.printErrf("There are no images in %s. A host with another root needs its --root here.\n", store.dir)
+		}
 		verdict := errReportedUnless(len(found) == 0)
 		switch {
 		case format.isJSON():

@@ -44,7 +44,7 @@ func imagesListVerb(flags *flag.FlagSet) action {
 			return t.printIndentedJSON(records)
 		}
 		if len(all) == 0 {
-			t.printErrf("There are no images. A plugin that is put to sleep on disk leaves one.\n")
+			t.printErrf("There are no images in %s. A plugin that is put to sleep on disk leaves one; a host with another root needs its --root here.\n", store.dir)
 			return nil
 		}
 		t.printf("%s", imageTable(all).alignedText(t.width))

@@ -39,7 +39,8 @@ func TestImagesOfSleepers(t *testing.T) {
 		t.Helper()
 		return dormouse(t, nil, append(append([]string{"images"}, args...), "--root", root)...)
 	}
-	images("list").expect(t, exitDone, "!There are no images")
+	images("list").expect(t, exitFailed, "!no host has had this root")
+	images("check").expect(t, exitFailed, "!no host has had this root")
 	h := startHost(t, root, strings.ReplaceAll(ownCounter, "PROGRAM", program))
 	h.wait(t, "ready")
 	h.dormouse(t, "plugin", "suspend", "Counter").expect(t, exitDone)

@@ -22,12 +22,12 @@ func (e *Engine) RestoreLazy(ctx context.Context, r hibernate.RestoreOrder, m hi
 	}
 	if r.ProvideChunk != nil {
 		if err := layout.ForEachEagerChunk(r.ProvideChunk); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("cannot restore: %w", err), m.Close())
+			return nil, nil, errors.Join(err, m.Close())
 		}
 	}
 	p, err := pager.New(layout, r, m, e.HelperDir, e.timing)
 	if err != nil {
-		return nil, nil, fmt.Errorf("cannot restore: %w", err)
+		return nil, nil, err
 	}
 	ctx, stop := cancelWhenPagerFails(ctx, p)
 	defer stop()

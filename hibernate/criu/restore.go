@@ -37,7 +37,7 @@ func (e *Engine) Restore(ctx context.Context, r hibernate.RestoreOrder) (*os.Pro
 // caller must call made.killTreeAndHelpers.
 func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, made *restoredTree, lazyPager pager.Pager) (root *os.Process, err error) {
 	if made.around, err = outside.Begin(ctx, r.Dir, r.ID, e.HelperDir); err != nil {
-		return nil, fmt.Errorf("cannot restore: %w", err)
+		return nil, err
 	}
 	s, end := e.takeOrStartSession(r.Prestarted, r.Cgroup, inheritedFiles(r.Files))
 	defer end()
@@ -59,7 +59,7 @@ func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, m
 		err = errors.New("CRIU did not say which process it made")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("cannot restore: %w", err)
+		return nil, err
 	}
 	if err := waitTreeStopped(ctx, made.root); err != nil {
 		return nil, err

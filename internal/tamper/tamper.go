@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/regularfile"
 )
 
 // ErrOthers means that other users could change a file.
@@ -98,9 +100,9 @@ func (g Guard) CheckProgram(path string) error {
 	if err := g.Check(path); err != nil {
 		return err
 	}
-	f, err := os.Open(path)
+	f, err := regularfile.OpenFile(path, os.O_RDONLY, 0)
 	if err != nil {
-		return nil // a program that can be executed need not be readable
+		return nil // a program that can be executed need not be readable; what is no file is found when it is run
 	}
 	defer f.Close()
 	line, _ := bufio.NewReader(f).ReadString('\n') // what is there counts
@@ -136,7 +138,11 @@ func (g Guard) checkOne(path string, isAbove bool, wanted string) error {
 	if path != wanted {
 		about += ", which leads to " + wanted
 	}
-	return fmt.Errorf("%w: %s: %s; mend that with: %s", ErrOthers, about, strings.Join(wrong, ", and "), strings.Join(mends, " && "))
+	elsewhere := ""
+	if isAbove && isDir && !slices.Contains(g.trusted, st.Uid) { // it may be the user's home
+		elsewhere = fmt.Sprintf("; or keep %s elsewhere, if the directory is to stay that user's", wanted)
+	}
+	return fmt.Errorf("%w: %s: %s; mend that with: %s%s", ErrOthers, about, strings.Join(wrong, ", and "), strings.Join(mends, " && "), elsewhere)
 }
 
 // otherWriters returns which others the mode and the access list of a file let write it, and

@@ -158,3 +158,14 @@ func TestCheckProgram(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A program that is no file is nothing to wait for.
+func TestCheckProgramOfAPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "pipe")
+	if err := unix.Mkfifo(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := GuardFor(t.TempDir()).CheckProgram(path); err != nil {
+		t.Errorf("got %v", err)
+	}
+}
