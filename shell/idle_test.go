@@ -201,4 +201,7 @@ func (m meanwhile) Transition(t shell.Transition) {
 }
 
 // pass lets the bubble's clock go on.
-func pass(d time.Duration) { <-time.After(d) }
+func pass(d time.Duration) {
+	<-time.After(d)
+	synctest.Wait()
+}
