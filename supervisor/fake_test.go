@@ -87,6 +87,8 @@ func (p *plugin) step(ctx context.Context, step, detail string) error {
 		if p.unwokenIf != nil {
 			return p.unwokenIf()
 		}
+		p.mu.Lock()
+		defer p.mu.Unlock()
 		return p.unwoken
 	case shelltest.Hibernate, string(statecontrol.Suspend), string(statecontrol.Resume):
 		if p.detailed {
@@ -94,6 +96,13 @@ func (p *plugin) step(ctx context.Context, step, detail string) error {
 		}
 	}
 	return nil
+}
+
+// failWakes makes each wake fail with err; nil lets them succeed.
+func (p *plugin) failWakes(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.unwoken = err
 }
 
 func (p *plugin) launched() configs.Plugin {

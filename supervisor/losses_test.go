@@ -22,9 +22,9 @@ func (r *rig) lose(callsign string, cause error) {
 	r.plugins[callsign].sleeps()
 	r.activate(callsign)
 	r.must(r.shell(callsign).Hibernate(r.Context(), shell.Requested, 0))
-	r.plugins[callsign].unwoken = cause
+	r.plugins[callsign].failWakes(cause)
 	r.must(r.shell(callsign).Activate(r.Context(), shell.Requested)) // it starts cold
-	r.plugins[callsign].unwoken = nil
+	r.plugins[callsign].failWakes(nil)
 	synctest.Wait()
 }
 
@@ -149,7 +149,7 @@ func TestPassingFailureIsNoLoss(t *testing.T) {
 		r.plugins["A"].sleeps()
 		r.activate("A")
 		r.must(r.shell("A").Hibernate(r.Context(), shell.Requested, 0))
-		r.plugins["A"].unwoken = errors.New("memory is short")
+		r.plugins["A"].failWakes(errors.New("memory is short"))
 		if err := r.shell("A").Activate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrHibernated) {
 			t.Errorf("got %v", err)
 		}

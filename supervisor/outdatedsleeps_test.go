@@ -38,7 +38,7 @@ func TestStartReplacesOutdatedSleeps(t *testing.T) {
 // While the wake can't be the plugin sleeps on with the reason, and it is tried again.
 func TestOutdatedSleepIsTriedAgain(t *testing.T) {
 	run(t, []instance{{"Old", configs.StartDeactivated, 50, asleep}}, func(r *rig) {
-		r.plugins["Old"].unwoken = errors.New("memory is short")
+		r.plugins["Old"].failWakes(errors.New("memory is short"))
 		r.Start(r.Context())
 		if st := r.shell("Old").Status(); st.State != shell.Hibernated || st.Err == nil || !strings.Contains(st.Err.Error(), "memory is short") {
 			t.Errorf("it is %s with error %v", st.State, st.Err)
@@ -49,7 +49,7 @@ func TestOutdatedSleepIsTriedAgain(t *testing.T) {
 		if len(tries) < 3 || tries[0] != "wake Old" {
 			t.Errorf("within a minute there were %v", tries)
 		}
-		r.plugins["Old"].unwoken = nil
+		r.plugins["Old"].failWakes(nil)
 		pass(time.Minute)
 		r.expectState("Old", shell.Activated, shell.Automatic)
 		r.expect("wake Old", "end Old, automatic", "launch Old")

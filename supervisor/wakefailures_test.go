@@ -18,7 +18,7 @@ func TestFailedWakeIsTold(t *testing.T) {
 		defer r.Listen(heard)()
 		r.activate("A")
 		r.must(r.shell("A").Hibernate(r.Context(), shell.Requested, 0))
-		r.plugins["A"].unwoken = errors.New("memory is short")
+		r.plugins["A"].failWakes(errors.New("memory is short"))
 		if err := r.shell("A").Deactivate(r.Context(), shell.Requested); !errors.Is(err, shell.ErrHibernated) {
 			t.Errorf("got %v", err)
 		}
@@ -34,7 +34,7 @@ func TestFailedWakeIsTold(t *testing.T) {
 		if st := r.shell("A").Status(); st.Err == nil || st.FailedWakes != 1 {
 			t.Errorf("its status is %+v", st)
 		}
-		r.plugins["A"].unwoken = nil
+		r.plugins["A"].failWakes(nil)
 		r.journal.read()
 	})
 }

@@ -80,7 +80,7 @@ func TestVerify(t *testing.T) {
 		{name: "bad handshake", args: []string{"EXAMPLES/rogue", "say", "2|1|unix|DIR/x|grpc"}, marks: "oF--- - ------- --o", said: "it speaks version"},
 		{name: "wrong place", args: []string{"EXAMPLES/rogue", "say", "1|1|unix|/x|grpc"}, marks: "oF--- - ------- --o", said: "PLUGIN_UNIX_SOCKET_DIR"},
 		{name: "mute", args: []string{"--timeout", "200ms", "EXAMPLES/rogue", "mute"}, marks: "oF--- - ------- --o", said: "cannot connect"},
-		{name: "no information", args: []string{"--timeout", "200ms", "EXAMPLES/rogue", "no-information"}, marks: "oF--- - ------- --o", said: "no answer"},
+		{name: "no information", args: []string{"--timeout", "1500ms", "EXAMPLES/rogue", "no-information"}, marks: "oF--- - ------- --o", said: "no answer"},
 		{name: "bare", args: []string{"EXAMPLES/rogue"}, marks: "oooFo F ------- ooo", said: "Health"},
 		{name: "refuses", args: []string{"EXAMPLES/rogue", "refuse"}, marks: "oooFF - ------- --o", said: "Health"},
 		{name: "panics", args: []string{"EXAMPLES/rogue", "panic-in-initialize"}, marks: "oooFF - ------- --o", said: "Health"},
