@@ -212,13 +212,15 @@ func freeUnused() {
 	debug.FreeOSMemory()
 }
 
-// giveUnusedToKernel gives unused memory back to the kernel, and plans to do so again while
-// much is in use.
+// giveUnusedToKernel gives unused memory back to the kernel, and plans to do so again if much
+// was in use since the last time: what was on its way then may be unused only now.
 func (m *Memory) giveUnusedToKernel() {
 	m.clean()
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.tidy = nil
-	m.peak = 0
-	m.planTidying()
+	again := m.peak >= tidyFrom
+	m.tidy, m.peak = nil, m.all.taken
+	if again {
+		m.tidy = time.AfterFunc(tidyAfter, m.giveUnusedToKernel)
+	}
 }
