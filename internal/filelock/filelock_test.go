@@ -27,9 +27,13 @@ func TestLock(t *testing.T) {
 	if err := Lock(second, 3*pollInterval); !errors.Is(err, ErrLocked) {
 		t.Errorf("got %v, want ErrLocked", err)
 	}
-	time.AfterFunc(2*pollInterval, func() { _ = first.Close() })
+	closed := make(chan error, 1)
+	time.AfterFunc(2*pollInterval, func() { closed <- first.Close() })
 	if err := Lock(second, time.Minute); err != nil {
 		t.Errorf("the lock was given free, and still: %v", err)
+	}
+	if err := <-closed; err != nil {
+		t.Fatal(err)
 	}
 	if err := Lock(first, 0); err == nil || errors.Is(err, ErrLocked) {
 		t.Errorf("a closed file: got %v", err)
