@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
 	"net/http/httptest"
 	"sync"
 	"testing"
@@ -67,7 +69,7 @@ func newHost(tb testing.TB, s setup) *host {
 		Builtins: []supervisor.Builtin{h.Builtin(), {
 			Callsign: "Inside",
 			Backend: func(*supervisor.Supervisor, shell.Sink) shell.Backend {
-				return struct{ shell.Backend }{newFakePlugin(configs.Plugin{}, true)}
+				return inside{newFakePlugin(configs.Plugin{}, true)}
 			},
 		}},
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
@@ -97,6 +99,24 @@ func newHost(tb testing.TB, s setup) *host {
 		h.supervisor.Stop(ctx)
 	})
 	return h
+}
+
+// inside is the backend of a part of the host. It answers POST with the length of the body, of
+// which it has at most 4 KiB in memory.
+type inside struct{ shell.Backend }
+
+func (inside) Endpoint(httpMethod, path string) (shell.Endpoint, bool) {
+	count := func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusRequestEntityTooLarge)
+			return
+		}
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = fmt.Fprint(w, n)
+	}
+	return shell.Endpoint{Handler: http.HandlerFunc(count), Needs: "echo", MaxBody: 4 << 20, Memory: 4 << 10},
+		httpMethod == http.MethodPost && path == "length/of"
 }
 
 // alsoServe opens another listener that speaks the dialect.

@@ -100,13 +100,16 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // bytesOfRequest returns the memory that a request with a body takes while it is served.
 // Websockets take theirs for each message.
 func (f *Front) bytesOfRequest(r *http.Request) int {
-	switch {
-	case r.ContentLength == 0, isWebsocketUpgrade(r):
+	if r.ContentLength == 0 || isWebsocketUpgrade(r) {
 		return 0
-	case r.ContentLength >= 0:
-		return bytesWithMessage(int(min(r.ContentLength, f.limits.messageBytes)))
 	}
-	return bytesWithMessage(int(f.limits.messageBytes))
+	if _, endpoint, own := f.endpointOf(r); own {
+		return bytesWithMessage(int(endpoint.MemoryOf(r)))
+	}
+	if r.ContentLength < 0 {
+		return bytesWithMessage(int(f.limits.messageBytes))
+	}
+	return bytesWithMessage(int(min(r.ContentLength, f.limits.messageBytes)))
 }
 
 // respondNoMemory answers 503 to a request for which the client's share of the memory has no

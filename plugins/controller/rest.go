@@ -11,8 +11,8 @@ import (
 	"dormouse/shell"
 )
 
-// serveServicePath serves the paths below /Service: websockets, web pages, REST, and
-// the preflight requests of browsers.
+// serveServicePath serves the paths below /Service: websockets, web pages, endpoints of
+// instances, REST, and the preflight requests of browsers.
 func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 	if isWebsocketUpgrade(r) {
 		f.serveUpgrade(w, r)
@@ -29,10 +29,13 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 	from, _ := f.callerOf(r)
 	callsign := cmp.Or(from.callsign, configs.ControllerCallsign)
 	name, argument, _ := strings.Cut(r.PathValue("rest"), "/")
+	sh, endpoint, own := f.endpointOf(r)
 	switch {
 	case !f.mayReachOrRespond(w, from, callsign):
 	case name == "UI" && isGetOrHead(r):
 		f.serveWebUI(w, r, callsign, argument)
+	case own:
+		f.serveEndpoint(w, r, from, sh, endpoint)
 	case callsign == configs.ControllerCallsign:
 		f.serveControllerREST(w, r, from, name, argument)
 	default:

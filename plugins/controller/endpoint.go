@@ -1,0 +1,137 @@
+package controller
+
+import (
+	"io"
+	"mime"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"dormouse/plugins/access"
+	"dormouse/shell"
+)
+
+// endpointOf returns the instance's own answer to a request below /Service/<Callsign>/; false
+// if the instance has none for that path.
+func (f *Front) endpointOf(r *http.Request) (*shell.Shell, shell.Endpoint, bool) {
+	below, ok := strings.CutPrefix(r.URL.Path, "/Service/")
+	callsign, path, deeper := strings.Cut(below, "/")
+	if !ok || !deeper || f.supervisor == nil {
+		return nil, shell.Endpoint{}, false
+	}
+	sh, there := f.supervisor.Shell(callsign)
+	if !there {
+		return nil, shell.Endpoint{}, false
+	}
+	endpoint, ok := sh.Endpoint(r.Method, path)
+	return sh, endpoint, ok
+}
+
+// serveEndpoint lets the instance answer a request, if the client may call the method that the
+// endpoint needs. As long as the body goes on to arrive, no time limit ends the request.
+func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from caller, sh *shell.Shell, e shell.Endpoint) {
+	w.Header().Set("Cache-Control", "no-store")
+	role, target := f.neededForInstance(sh, shell.Call{Method: e.Needs})
+	if err := f.checkAccess(from, role, target); err != nil {
+		respondRefusal(w, err)
+		return
+	}
+	if why := f.errorIfNotServing(sh.Callsign()); why != nil {
+		f.respondREST(w, why.Response())
+		return
+	}
+	if r.ContentLength != 0 && !mayReadAnyBody(r) {
+		const why = "a body from a web page needs a header Content-Type that is not a form's, such as application/octet-stream"
+		f.audit.LogRejected(r.RemoteAddr, why)
+		http.Error(w, why, http.StatusUnsupportedMediaType)
+		return
+	}
+	if r.ContentLength > e.MaxBody {
+		w.Header().Set("Connection", "close")
+		http.Error(w, "the body has more than "+strconv.FormatInt(e.MaxBody, 10)+" bytes", http.StatusRequestEntityTooLarge)
+		return
+	}
+	conn := http.NewResponseController(w)
+	r.Body = &steadyBody{
+		ReadCloser: http.MaxBytesReader(w, r.Body, e.MaxBody),
+		extend:     func() { _ = conn.SetReadDeadline(time.Now().Add(f.limits.bodyTime)) },
+		end:        func() { _ = conn.SetReadDeadline(time.Time{}) },
+	}
+	answer := &lateDeadline{ResponseWriter: w, start: func() func() { return f.startWriteDeadline(w) }}
+	e.ServeHTTP(answer, r)
+	answer.finish()
+	f.audit.LogChange(from.client, role, []access.Target{target}, auditedStatus(answer.status))
+}
+
+// auditedStatus returns the result of a request for the audit: "done", or the HTTP status.
+func auditedStatus(status int) string {
+	if status < http.StatusBadRequest {
+		return "done"
+	}
+	return "HTTP " + strconv.Itoa(status)
+}
+
+// mayReadAnyBody reports whether the body of a request may be read: no page sent it, or a
+// browser has asked the host first, as it does for a type that no form has.
+func mayReadAnyBody(r *http.Request) bool {
+	if !mayBeFromPage(r) {
+		return true
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && !slices.Contains([]string{"text/plain", "multipart/form-data", "application/x-www-form-urlencoded"}, media)
+}
+
+// steadyBody is a request's body that may take any time, as long as the client goes on to
+// send it.
+type steadyBody struct {
+	io.ReadCloser
+	extend func() // gives the client time for the next part
+	end    func() // takes the time limit away
+}
+
+// Read reads the next part.
+func (b *steadyBody) Read(into []byte) (int, error) {
+	b.extend()
+	n, err := b.ReadCloser.Read(into)
+	if err != nil {
+		b.end()
+	}
+	return n, err
+}
+
+// lateDeadline is a response for which the client's time begins with the status.
+type lateDeadline struct {
+	http.ResponseWriter
+	start  func() (flushAndClear func())
+	clear  func() // nil before the status
+	status int
+}
+
+// WriteHeader sends the status.
+func (d *lateDeadline) WriteHeader(status int) {
+	if d.clear == nil {
+		d.clear, d.status = d.start(), status
+	}
+	d.ResponseWriter.WriteHeader(status)
+}
+
+// Write sends a part of the response, after the status 200 if there is none yet.
+func (d *lateDeadline) Write(part []byte) (int, error) {
+	if d.clear == nil {
+		d.WriteHeader(http.StatusOK)
+	}
+	return d.ResponseWriter.Write(part)
+}
+
+// Unwrap returns the response for an http.ResponseController.
+func (d *lateDeadline) Unwrap() http.ResponseWriter { return d.ResponseWriter }
+
+// finish sends the rest of the response, or the status 200 if the handler sent nothing.
+func (d *lateDeadline) finish() {
+	if d.clear == nil {
+		d.WriteHeader(http.StatusOK)
+	}
+	d.clear()
+}
