@@ -17,6 +17,7 @@ import (
 	"dormouse/internal/bytesize"
 	"dormouse/internal/filenames"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 )
 
 // Limits bound what all images of a host take together. The zero value has no limits
@@ -149,7 +150,7 @@ func (s *Store) makeRoomAndReserve(ctx context.Context, dir *ImageDir, treePIDs 
 		select {
 		case s.writers <- struct{}{}:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("%d other images are being written: %w", cap(s.writers), ctx.Err())
+			return nil, fmt.Errorf("%d other images are being written: %w", cap(s.writers), timelimit.EndError(ctx))
 		}
 	}
 	release = func() {

@@ -13,6 +13,7 @@ import (
 	"dormouse/internal/memory"
 	"dormouse/internal/procfs"
 	"dormouse/internal/reap"
+	"dormouse/internal/timelimit"
 )
 
 // restoreAttempts is how often the engine tries a restore: an attempt can fail because the
@@ -205,7 +206,7 @@ func (r *restoration) restoreLazilyAndWait(ctx context.Context) error {
 	case <-r.loading.Done():
 		return r.loading.Err()
 	case <-ctx.Done():
-		return fmt.Errorf("cannot restore: the memory was not read in time: %w", ctx.Err())
+		return fmt.Errorf("cannot restore: the memory was not read in time: %w", timelimit.EndError(ctx))
 	}
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"sync"
+
+	"dormouse/internal/timelimit"
 )
 
 // Errors of a call that is given up because the plugin ends: after it was delivered, and
@@ -155,7 +157,7 @@ func (f *inFlight) waitForNone(ctx context.Context, count func() int) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%d running calls did not end: %w", n, ctx.Err())
+			return fmt.Errorf("%d running calls did not end: %w", n, timelimit.EndError(ctx))
 		}
 	}
 }

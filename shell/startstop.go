@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"dormouse/internal/timelimit"
 	"dormouse/statecontrol"
 )
 
@@ -29,10 +30,10 @@ func (s *Shell) startWarmOrCold(ctx context.Context) error {
 // the plugin, makes a golden image if one is wanted, and brings the state control to the
 // state that the configuration asks for. After an error a process may be left.
 func (s *Shell) startColdAndMakeGolden(ctx context.Context) error {
-	err := ctx.Err()
-	if err == nil {
-		err = s.launchAndInitialize(ctx)
+	if ctx.Err() != nil {
+		return timelimit.EndError(ctx)
 	}
+	err := s.launchAndInitialize(ctx)
 	if err == nil {
 		err = s.makeGoldenOrRelaunch(ctx)
 	}
@@ -48,7 +49,7 @@ func (s *Shell) startColdAndMakeGolden(ctx context.Context) error {
 // launchAndInitialize starts a new process, keeps the plugin's description of itself, and
 // initializes the plugin, all within the start timeout.
 func (s *Shell) launchAndInitialize(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	ctx, cancel := timelimit.With(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := s.backend.Launch(ctx)
 	if err != nil {
@@ -62,7 +63,7 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 // says that it starts resumed, and records the state of its state control. It does
 // nothing without state control. The error wraps ErrInitialization.
 func (s *Shell) resumeAtStartIfConfigured(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	ctx, cancel := timelimit.With(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	control := s.information().StateControl
 	if control == nil {
@@ -95,7 +96,7 @@ func (s *Shell) drainAndEndPlugin(ctx context.Context, why Reason) error {
 	limited := ctx
 	if s.isClosing() {
 		var cancel context.CancelFunc
-		limited, cancel = context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
+		limited, cancel = timelimit.With(ctx, time.Duration(s.Config().StopTimeout))
 		defer cancel()
 	}
 	drained := s.runWithStopTimeout(limited, s.inFlight.drainCalls)
@@ -124,7 +125,7 @@ func (s *Shell) runPostMortem(why Reason, err error) {
 
 // runWithStopTimeout runs one part of a deactivation within the stop timeout.
 func (s *Shell) runWithStopTimeout(ctx context.Context, part func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StopTimeout))
+	ctx, cancel := timelimit.With(ctx, time.Duration(s.Config().StopTimeout))
 	defer cancel()
 	return part(ctx)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dormouse/internal/timelimit"
 	"dormouse/statecontrol"
 )
 
@@ -17,13 +18,13 @@ import (
 // on without the caller, which gets ErrTimedOut. While the shell is closing only Deactivate
 // is not refused, and other work that is under way is given up after the start timeout.
 func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
-	wait, cancel := context.WithTimeout(ctx, limit)
+	wait, cancel := timelimit.With(ctx, limit)
 	defer cancel()
 	err := s.lane.waitAndRunOrJoin(wait, event, limit+overrunLimit, func() error {
 		if event != Deactivate && s.isClosing() {
 			return fmt.Errorf("cannot %s: %w", event.verb(), errClosing)
 		}
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+		ctx, cancel := timelimit.With(context.WithoutCancel(ctx), limit)
 		defer cancel()
 		if event == Deactivate {
 			return work(ctx)
@@ -253,7 +254,7 @@ func (s *Shell) logAndObserveTransition(t Transition) {
 func (s *Shell) contextUntilShutdown(ctx context.Context, limit time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancelFor := context.WithCancelCause(ctx)
 	forget := context.AfterFunc(s.shutdown, func() { cancelFor(errClosing) })
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := timelimit.With(ctx, limit)
 	return ctx, func() {
 		forget()
 		cancel()

@@ -7,6 +7,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/hibernate"
+	"dormouse/internal/timelimit"
 )
 
 // wakeToRun wakes a hibernated plugin that is to run. A plugin whose sleep is outdated has
@@ -54,7 +55,7 @@ func (s *Shell) wakeUnlessJustFailed(ctx context.Context, why Reason) error {
 // After an *AsleepError the plugin sleeps on. After any other error it neither runs nor
 // sleeps, and the loss is reported.
 func (s *Shell) wakeOrGiveUpImage(ctx context.Context) error {
-	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
+	limited, cancel := timelimit.With(ctx, s.hibernateTimeLimit)
 	defer cancel()
 	asleep := s.process.Sleep()
 	info, err := s.process.Wake(limited)

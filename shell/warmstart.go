@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"dormouse/hibernate"
+	"dormouse/internal/timelimit"
 )
 
 // warmStartRecord is how the plugin was last started, and whether its golden images can be
@@ -54,7 +55,7 @@ func (s *Shell) tryWarmStart(ctx context.Context) (started bool) {
 // restoreGolden restores the plugin from its golden image within the start timeout, and
 // keeps the plugin's description of itself. The error wraps ErrCold if no image fits.
 func (s *Shell) restoreGolden(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(s.Config().StartTimeout))
+	ctx, cancel := timelimit.With(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	info, err := s.process.StartWarm(ctx)
 	if err == nil {
@@ -76,13 +77,13 @@ func (s *Shell) makeGoldenOrRelaunch(ctx context.Context) error {
 	if doubt != nil {
 		s.process.SkipGolden(ctx)
 		s.logNewGoldenFailure(nil)
-		return ctx.Err()
+		return timelimit.EndError(ctx)
 	}
-	limited, cancel := context.WithTimeout(ctx, s.hibernateTimeLimit)
+	limited, cancel := timelimit.With(ctx, s.hibernateTimeLimit)
 	defer cancel()
 	err := s.process.MakeGolden(limited)
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return timelimit.EndError(ctx)
 	}
 	s.logNewGoldenFailure(err)
 	if !errors.Is(err, ErrExited) {

@@ -15,6 +15,7 @@ import (
 	"dormouse/hibernate/criu/obstacles"
 	"dormouse/hibernate/criu/pager"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 )
 
 // Engine dumps and restores with one CRIU executable.
@@ -67,7 +68,7 @@ func (e *Engine) Check(ctx context.Context) error {
 	case e.trialLock <- struct{}{}:
 		defer func() { <-e.trialLock }()
 	case <-ctx.Done():
-		return fmt.Errorf("%w: %s is still being tried: %w", hibernate.ErrUnsupported, e.Path(), ctx.Err())
+		return fmt.Errorf("%w: %s is still being tried: %w", hibernate.ErrUnsupported, e.Path(), timelimit.EndError(ctx))
 	}
 	if e.trial.holdsFor(e.program.Load()) {
 		return e.trial.err

@@ -19,6 +19,7 @@ import (
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
 	"dormouse/internal/reap"
+	"dormouse/internal/timelimit"
 )
 
 // Restore implements hibernate.Engine. After an error it has killed what CRIU has made.
@@ -147,7 +148,7 @@ func hasCRIUCommandLine(pid int) bool {
 func waitTreeStopped(ctx context.Context, rootPID int) error {
 	for slices.ContainsFunc(procfs.Tree(rootPID), func(pid int) bool { return !procfs.IsStopped(pid) && !procfs.HasEnded(pid) }) {
 		if ctx.Err() != nil {
-			return fmt.Errorf("the tree does not stop: %w", ctx.Err())
+			return fmt.Errorf("the tree does not stop: %w", timelimit.EndError(ctx))
 		}
 		// time.Sleep would take a millisecond when this process is idle.
 		_ = unix.Nanosleep(&unix.Timespec{Nsec: 50_000}, nil)

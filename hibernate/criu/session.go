@@ -18,6 +18,7 @@ import (
 	"dormouse/internal/cgroup"
 	"dormouse/internal/filenames"
 	"dormouse/internal/ownedtree"
+	"dormouse/internal/timelimit"
 )
 
 // session is a CRIU process for one criuRequest, from its start to its end, and the
@@ -111,7 +112,7 @@ func (s *session) runRequestOnce(ctx context.Context, r criuRequest) (err error)
 	select {
 	case <-s.started:
 	case <-ctx.Done():
-		return fmt.Errorf("CRIU did not start in time: %w", ctx.Err())
+		return fmt.Errorf("CRIU did not start in time: %w", timelimit.EndError(ctx))
 	}
 	if s.err != nil {
 		return fmt.Errorf("cannot start CRIU: %w", s.err)
@@ -142,7 +143,7 @@ func (s *session) runRequestOnce(ctx context.Context, r criuRequest) (err error)
 	}
 	switch {
 	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("CRIU was given up: %w", ctx.Err())
+		return fmt.Errorf("CRIU was given up: %w", timelimit.EndError(ctx))
 	case err != nil:
 		return errorFromLogOr(s.dir, err)
 	}

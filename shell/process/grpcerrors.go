@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"dormouse/internal/timelimit"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
@@ -19,7 +20,7 @@ func shellErrorFromGRPC(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, shell.ErrNotDelivered) || errors.Is(err, shell.ErrNotAnswered) {
+	if errors.Is(err, shell.ErrNotDelivered) || errors.Is(err, shell.ErrNotAnswered) || errors.Is(err, context.DeadlineExceeded) {
 		return err // the link knows
 	}
 	s := status.Convert(err)
@@ -32,7 +33,7 @@ func shellErrorFromGRPC(err error) error {
 	case codes.InvalidArgument:
 		return fmt.Errorf("%w: %s", shell.ErrInvalidParams, s.Message())
 	case codes.DeadlineExceeded:
-		return fmt.Errorf("%w: no answer from the plugin", context.DeadlineExceeded)
+		return &timelimit.Error{}
 	case codes.Canceled:
 		return context.Canceled
 	default:

@@ -22,6 +22,7 @@ import (
 
 	"dormouse/internal/http2room"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 	"dormouse/internal/unixsock"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
@@ -90,7 +91,10 @@ func dialLink(ctx context.Context, t *tree, room *http2room.Room, log zerolog.Lo
 	protocol, err := client.Client()
 	if err != nil {
 		l.close()
-		return nil, fmt.Errorf("cannot connect to the plugin: %w", errors.Join(ctx.Err(), err))
+		if ctx.Err() != nil {
+			err = timelimit.EndError(ctx)
+		}
+		return nil, fmt.Errorf("cannot connect to the plugin: %w", err)
 	}
 	l.conn = protocol.(*plugin.GRPCClient).Conn //nolint:errcheck // only gRPC is allowed above
 	return l, nil
@@ -234,7 +238,7 @@ func waitDisconnected(ctx context.Context, socket string) error {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return fmt.Errorf("%d connections to the plugin's socket are still open: %w", peers, ctx.Err())
+			return fmt.Errorf("%d connections to the plugin's socket are still open: %w", peers, timelimit.EndError(ctx))
 		}
 	}
 }

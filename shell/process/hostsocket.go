@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dormouse/internal/timelimit"
 )
 
 // pluginDisconnectLimit is how long a plugin may take to close its connections to the host
@@ -74,7 +76,7 @@ func (b *Backend) closeHostSocketAndConns(ctx context.Context, limit time.Durati
 		return nil
 	}
 	h.stop()
-	ctx, cancel := context.WithTimeout(ctx, limit)
+	ctx, cancel := timelimit.With(ctx, limit)
 	defer cancel()
 	if left := h.waitOrCutConns(ctx); left > 0 {
 		return fmt.Errorf("the plugin keeps %d connections to its host socket open; it must close them in BeforeCheckpoint", left)

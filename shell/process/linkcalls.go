@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
 
+	"dormouse/internal/timelimit"
 	"dormouse/shell"
 )
 
@@ -106,7 +107,7 @@ func undeliveredError(ctx context.Context, err error) error {
 	code := status.Code(err)
 	switch {
 	case ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", shell.ErrNotDelivered, ctx.Err())
+		return fmt.Errorf("%w: %w", shell.ErrNotDelivered, timelimit.EndError(ctx))
 	case code != codes.Unavailable && code != codes.Canceled:
 		return err
 	}
@@ -125,20 +126,47 @@ const (
 // is how many connections the link had lost before the call. An answer of the plugin, io.EOF
 // and nil stay as they are.
 func (l *link) errorOfDelivered(ctx context.Context, err error, losses int64) error {
-	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
+	if err == nil || errors.Is(err, io.EOF) {
 		return err
 	}
 	s := status.Convert(err)
+	if saysThatTimeIsOver(ctx, s) {
+		waitForEndThatIsNear(ctx)
+		return timelimit.EndError(ctx)
+	}
+	if ctx.Err() != nil {
+		return err
+	}
 	ends := s.Code() == codes.Unavailable || s.Code() == codes.Canceled
 	switch text := s.Message(); {
 	case ends && (strings.HasPrefix(text, refusedStream) || text == unlookedStream):
 		return undeliveredError(ctx, err)
-	case strings.HasPrefix(text, abandonedStream) && (s.Code() == codes.DeadlineExceeded || isDeadlineNear(ctx)):
-		return context.DeadlineExceeded // the plugin knows the deadline, and was first
 	case ends && l.losses.Load() != losses, strings.HasPrefix(text, abandonedStream):
 		return fmt.Errorf("%w: %s", shell.ErrNotAnswered, text)
 	}
 	return err
+}
+
+// saysThatTimeIsOver reports whether the status of a call means that the deadline of ctx has
+// passed. The plugin knows the deadline too, and may be first to give the call up.
+func saysThatTimeIsOver(ctx context.Context, s *status.Status) bool {
+	abandoned := strings.HasPrefix(s.Message(), abandonedStream)
+	plain := len(s.Details()) == 0 || s.Message() == context.DeadlineExceeded.Error()
+	switch {
+	case s.Code() == codes.DeadlineExceeded && abandoned:
+		return true
+	case s.Code() == codes.DeadlineExceeded && plain, abandoned:
+		return errors.Is(ctx.Err(), context.DeadlineExceeded) || isDeadlineNear(ctx)
+	}
+	return false
+}
+
+// waitForEndThatIsNear waits for the end of ctx if its deadline is near, so that its cause is
+// known.
+func waitForEndThatIsNear(ctx context.Context) {
+	if isDeadlineNear(ctx) {
+		<-ctx.Done()
+	}
 }
 
 // isDeadlineNear reports whether the context ends within the time by which two ends of a call

@@ -15,6 +15,7 @@ import (
 	"dormouse/internal/cgroup"
 	"dormouse/internal/failpoint"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
@@ -133,7 +134,7 @@ func (b *Backend) MoveToDisk(ctx context.Context) error {
 	if err == nil || errors.Is(err, shell.ErrExited) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Duration(b.config().CallTimeout))
+	ctx, cancel := timelimit.With(context.WithoutCancel(ctx), time.Duration(b.config().CallTimeout))
 	defer cancel()
 	if perr := b.sleepInPlace(ctx); perr != nil {
 		return fmt.Errorf("%w; %w: %w", err, shell.ErrAwake, perr)
@@ -233,7 +234,7 @@ func (c checkpointTree) Quiesce(ctx context.Context) error {
 // and writes the journal. It kills a plugin that can't be reached, which must not be taken
 // for an active one; the error then wraps shell.ErrExited.
 func (c checkpointTree) Revive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Duration(c.b.config().CallTimeout))
+	ctx, cancel := timelimit.With(ctx, time.Duration(c.b.config().CallTimeout))
 	defer cancel()
 	if c.t.hasEnded() {
 		return c.t.waitExitError()

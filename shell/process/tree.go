@@ -15,6 +15,7 @@ import (
 	"dormouse/internal/bytesize"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 	"dormouse/shell"
 	"dormouse/shell/process/output"
 )
@@ -147,7 +148,7 @@ func (t *tree) hurryAndWaitLoaded(ctx context.Context) error {
 		return nil
 	case <-ctx.Done():
 		done, total := t.loading.Progress()
-		return fmt.Errorf("only %s of %s of its memory are loaded yet: %w", bytesize.Format(done), bytesize.Format(total), ctx.Err())
+		return fmt.Errorf("only %s of %s of its memory are loaded yet: %w", bytesize.Format(done), bytesize.Format(total), timelimit.EndError(ctx))
 	}
 }
 

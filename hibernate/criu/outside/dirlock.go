@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"dormouse/internal/timelimit"
 )
 
 // LockDirs locks the directories against the dumps and restores of all hosts, until release
@@ -58,7 +60,7 @@ func awaitDirLock(ctx context.Context, dir file) (lock int, err error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return -1, errors.Join(fmt.Errorf("another process holds its lock: %w", ctx.Err()), unix.Close(lock))
+			return -1, errors.Join(fmt.Errorf("another process holds its lock: %w", timelimit.EndError(ctx)), unix.Close(lock))
 		}
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/hibernate"
+	"dormouse/internal/timelimit"
 	"dormouse/internal/unixsock"
 )
 
@@ -117,7 +118,7 @@ func (c *loaderClient) VerifyAndSecureRestore(ctx context.Context, rootPID int) 
 		return nil
 	case <-c.done:
 	case <-ctx.Done():
-		return fmt.Errorf("the process that loads the memory does not answer: %w", ctx.Err())
+		return fmt.Errorf("the process that loads the memory does not answer: %w", timelimit.EndError(ctx))
 	}
 	select {
 	case <-c.confirmed: // and all memory is loaded already

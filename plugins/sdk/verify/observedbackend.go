@@ -74,12 +74,12 @@ func (b *observedBackend) checkInformation(ctx context.Context, info shell.Infor
 	client := shellpb.NewPluginClient(b.Conn())
 	first, err := client.Information(ctx, &shellpb.InformationRequest{})
 	if err != nil {
-		return "", err
+		return "", errors.New(status.Convert(err).Message())
 	}
 	again, err := client.Information(ctx, &shellpb.InformationRequest{})
 	switch {
 	case err != nil:
-		return "", err
+		return "", errors.New(status.Convert(err).Message())
 	case !proto.Equal(first, again):
 		return "", fmt.Errorf("it first said %v, and then %v", first, again)
 	case info.Class == "":

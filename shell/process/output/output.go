@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/rs/zerolog"
+
+	"dormouse/internal/timelimit"
 )
 
 // ErrNoLine means that the tree closed its stdout before it wrote a line.
@@ -127,7 +129,7 @@ func (s *Streams) WaitFirstLine(ctx context.Context) (string, error) {
 		}
 		return line, nil
 	case <-ctx.Done():
-		return "", fmt.Errorf("%w: it wrote no line on its standard output", ctx.Err())
+		return "", fmt.Errorf("%w: it wrote no line on its standard output", timelimit.EndError(ctx))
 	}
 }
 
