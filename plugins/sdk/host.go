@@ -119,6 +119,19 @@ func (h *Host) Notify(ctx context.Context, event string, params any) error {
 	return errorFromHost(ctx, "send the event "+event, err)
 }
 
+// Publish puts a message into a flow that is a source, and returns the id of the message when
+// the message is on the host's disk. A message of the source's own plugin goes to the topics
+// that the source gives. seen reports that the flow was given a message with that id before,
+// within a day; the host then does nothing. The error wraps an *Error: IllegalState if the flow
+// takes no messages now, InProgress if its queue is full.
+func (h *Host) Publish(ctx context.Context, flow string, m Message) (id string, seen bool, err error) {
+	answer, err := shellpb.NewFlowsClient(h.connOrFailing()).Publish(ctx, &shellpb.PublishRequest{Flow: flow, Message: m.toWire()})
+	if err != nil {
+		return "", false, errorFromHost(ctx, "publish to the flow "+flow, err)
+	}
+	return answer.GetId(), answer.GetSeen(), nil
+}
+
 // Invoke calls a method of another instance's plugin, under the same rules as for
 // clients: the call may wake the plugin or be refused. params is encoded as JSON;
 // the answer is decoded into result, or stored in it unchanged if it is a

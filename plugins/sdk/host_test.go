@@ -26,6 +26,7 @@ import (
 // fakeHost serves Shell on a socket and remembers what it was asked.
 type fakeHost struct {
 	shellpb.UnimplementedShellServer
+	shellpb.UnimplementedFlowsServer
 	socket string
 
 	refuse  error         // the answer to every unary call, if not nil
@@ -67,6 +68,7 @@ func (h *fakeHost) serve(t *testing.T) (stop func()) {
 	}
 	s := grpc.NewServer(grpc.UnaryInterceptor(h.ask))
 	shellpb.RegisterShellServer(s, h)
+	shellpb.RegisterFlowsServer(s, h)
 	shellpb.RegisterDispatcherServer(s, fakeDispatcher{})
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()

@@ -1,7 +1,7 @@
 // Package sdk is for authors of plugins. A plugin is a Go type with two methods,
 // Initialize and Deinitialize, which main passes to Serve. It can do more by
-// implementing Describer, Dispatcher, Suspender, BeforeCheckpointer, AfterRestorer
-// or Registrar; Serve checks for these interfaces once, when it starts.
+// implementing Describer, Dispatcher, Processor, Suspender, BeforeCheckpointer,
+// AfterRestorer or Registrar; Serve checks for these interfaces once, when it starts.
 //
 // The host may hibernate a plugin whenever the plugin is suspended and no call is
 // running. Its process, with all its children and threads, is then stored as files
@@ -56,6 +56,23 @@ type Dispatcher interface {
 	// The host calls the methods themselves after Initialize has returned, several
 	// at a time.
 	Methods() Methods
+}
+
+// Processor is a plugin that processes the messages of flows, which its package declares.
+type Processor interface {
+	// Process works on one message of a flow, and returns its results. The host calls it
+	// after Initialize, with the messages of one flow in order and one at a time, unless
+	// the flow is declared as parallel; those of several flows come side by side.
+	//
+	// The host takes the message out of the queue and puts the results into theirs in one
+	// step, when Process has returned. A message may come a second time, and does if the
+	// plugin or the host ends before that.
+	//
+	// After an error the host tries again, with pauses that grow, and puts the message
+	// among the dead letters after as many attempts as the flow says. An *Error with the
+	// code InvalidParameter puts it there at once; with Unavailable the plugin says that it
+	// can't process messages now: the message waits, and the attempt does not count.
+	Process(ctx context.Context, flow string, m Message) ([]Message, error)
 }
 
 // Suspender is a plugin that can be suspended and resumed. Only such a plugin can

@@ -26,6 +26,7 @@ type server struct {
 	shellpb.UnimplementedPluginServer
 	shellpb.UnimplementedDispatcherServer
 	shellpb.UnimplementedHooksServer
+	shellpb.UnimplementedFlowServer
 
 	log         *slog.Logger
 	plugin      Plugin
@@ -34,6 +35,7 @@ type server struct {
 
 	// The plugin's optional interfaces. Each may be nil.
 	methods Methods
+	flows   Processor
 	control *stateControl
 	before  BeforeCheckpointer
 	after   AfterRestorer
@@ -64,6 +66,7 @@ func newServer(p Plugin, log *slog.Logger) *server {
 	if d, ok := p.(Dispatcher); ok {
 		s.methods = d.Methods()
 	}
+	s.flows, _ = p.(Processor)
 	if c, ok := p.(Suspender); ok {
 		s.control = newStateControl(c)
 	}
@@ -79,6 +82,9 @@ func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	listed := serviceLister{r, s.information}
 	shellpb.RegisterDispatcherServer(listed, s)
 	shellpb.RegisterHooksServer(listed, s)
+	if s.flows != nil {
+		shellpb.RegisterFlowServer(listed, s)
+	}
 	if s.control != nil {
 		statecontrolpb.RegisterStateControlServer(listed, s.control)
 	}

@@ -1,5 +1,5 @@
 // Package shellpb is the contract between the host and a plugin process: the generated
-// code of shell.proto, and constants that both ends share.
+// code of shell.proto and flow.proto, and constants that both ends share.
 package shellpb
 
 // The handshake of go-plugin. The cookie is not secret: it shows a program that a host
@@ -18,4 +18,15 @@ const MaxMessage = 8 << 20
 const (
 	DispatcherService = "dormouse.shell.v1.Dispatcher"
 	HooksService      = "dormouse.shell.v1.Hooks"
+	FlowService       = "dormouse.shell.v1.Flow"
+)
+
+// Limits of a message of a flow and of the results of one message, see flow.proto. Results
+// together are at most MaxMessage bytes.
+const (
+	MaxFlowID       = 256
+	MaxFlowType     = 256
+	MaxFlowMetadata = 64 << 10
+	MaxFlowBody     = 1 << 20
+	MaxFlowResults  = 1000
 )

@@ -30,6 +30,7 @@ import (
 
 	"github.com/rs/zerolog"
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
 	"dormouse/hibernate/criu"
@@ -226,6 +227,23 @@ func (h *Harness) Call(method string, params, result any) error {
 		return err
 	}
 	return json.Unmarshal(answer, result)
+}
+
+// Process gives the plugin a message of a flow, as the host's queue would, and returns the
+// results. The error is a *shell.PluginError if the plugin answered with an error.
+func (h *Harness) Process(flow string, m sdk.Message) ([]sdk.Message, error) {
+	answer, err := shellpb.NewFlowClient(h.shell.Conn()).Process(h.t.Context(), &shellpb.ProcessRequest{
+		Flow: flow, Attempt: 1,
+		Message: &shellpb.Message{Id: m.ID, Topic: m.Topic, ContentType: m.ContentType, Metadata: m.Metadata, Body: m.Body},
+	})
+	if detail := shellpb.ErrorDetailOf(err); detail != nil {
+		return nil, &shell.PluginError{Code: int(detail.GetCode()), Message: status.Convert(err).Message(), Data: detail.GetData()}
+	}
+	var results []sdk.Message
+	for _, r := range answer.GetMessages() {
+		results = append(results, sdk.Message{ID: r.GetId(), Topic: r.GetTopic(), ContentType: r.GetContentType(), Metadata: r.GetMetadata(), Body: r.GetBody()})
+	}
+	return results, err
 }
 
 // State returns the state of the instance.
