@@ -1,0 +1,139 @@
+package oci
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry"
+	"oras.land/oras-go/v2/registry/remote"
+	"oras.land/oras-go/v2/registry/remote/auth"
+	"oras.land/oras-go/v2/registry/remote/credentials"
+	"oras.land/oras-go/v2/registry/remote/retry"
+)
+
+// Limits of what is asked of a registry, and how long it may be silent.
+const (
+	maxTagPages   = 1000
+	silentTime    = 30 * time.Second
+	retries       = 3
+	longestPause  = 10 * time.Second
+	shortestPause = 200 * time.Millisecond
+)
+
+// Options says how a Client reaches registries.
+type Options struct {
+	// PlainHTTP are the hosts that are reached without TLS, as in a Reference.
+	PlainHTTP []string
+	// Credentials is a file with logins, of the form of docker's config.json; "" for none.
+	Credentials string
+	// UserAgent is the name of the program, with its version.
+	UserAgent string
+}
+
+// Client reaches registries. Any goroutine may use it.
+type Client struct {
+	plainHTTP []string
+	http      *auth.Client
+	transport *http.Transport
+}
+
+// NewClient returns a client. The error says that the credentials can't be read.
+func NewClient(o Options) (*Client, error) {
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // net/http documents the type
+	transport.ResponseHeaderTimeout = silentTime
+	repeating := retry.NewTransport(transport)
+	repeating.Policy = func() retry.Policy {
+		return &retry.GenericPolicy{
+			Retryable: retry.DefaultPredicate, Backoff: retry.DefaultBackoff,
+			MinWait: shortestPause, MaxWait: longestPause, MaxRetry: retries,
+		}
+	}
+	c := &Client{
+		plainHTTP: o.PlainHTTP, transport: transport,
+		http: &auth.Client{Client: &http.Client{Transport: repeating}, Cache: auth.NewCache()},
+	}
+	c.http.SetUserAgent(o.UserAgent)
+	if o.Credentials != "" {
+		store, err := credentials.NewFileStore(o.Credentials)
+		if err != nil {
+			return nil, fmt.Errorf("cannot read the credentials for registries: %w", err)
+		}
+		c.http.Credential = credentials.Credential(store)
+	}
+	return c, nil
+}
+
+// Close ends connections that no request uses.
+func (c *Client) Close() { c.transport.CloseIdleConnections() }
+
+// repository returns the repository of a reference.
+func (c *Client) repository(r Reference) *remote.Repository {
+	return &remote.Repository{
+		Client:             c.http,
+		Reference:          registry.Reference{Registry: r.Host, Repository: r.Repository},
+		PlainHTTP:          slices.Contains(c.plainHTTP, r.Host),
+		ManifestMediaTypes: []string{ocispec.MediaTypeImageManifest},
+		TagListMaxPages:    maxTagPages,
+	}
+}
+
+// Resolve returns the artifact that the reference names now. The error is written for an
+// operator; it wraps ErrNotFound, ErrNotAllowed, ErrBusy or ErrNotAPackage if that is the
+// cause.
+func (c *Client) Resolve(ctx context.Context, r Reference) (Artifact, error) {
+	if r.wanted() == "" {
+		return Artifact{}, fmt.Errorf("cannot fetch %s: the reference has neither a tag nor a digest", r)
+	}
+	repository := c.repository(r)
+	manifest, err := repository.Resolve(ctx, r.wanted())
+	if err != nil {
+		return Artifact{}, explain("fetch", r, err)
+	}
+	a, err := readArtifact(ctx, repository, manifest)
+	if err != nil {
+		return Artifact{}, explain("fetch", r, err)
+	}
+	return a, nil
+}
+
+// Download appends to file what it lacks of the archive. If the file has a beginning, the
+// download goes on there. When Download returns nil, the file has the archive's size and
+// digest; a file with other bytes is emptied, so that the next Download begins anew. The file
+// is not synced.
+func (c *Client) Download(ctx context.Context, r Reference, a Artifact, file File, progress Progress) error {
+	d := download{artifact: a, file: file, progress: progress}
+	return explain("fetch", r, d.run(ctx, c.repository(r)))
+}
+
+// Push writes an archive into a repository, under the reference's tag.
+func (c *Client) Push(ctx context.Context, r Reference, from io.ReadSeeker, l Label, progress Progress) (Artifact, error) {
+	if r.Tag == "" || r.Digest != "" {
+		return Artifact{}, fmt.Errorf("cannot push to %s: the reference must have a tag and no digest", r)
+	}
+	a, err := pushArtifact(ctx, c.repository(r), from, l, progress, r.Tag)
+	if err != nil {
+		return Artifact{}, explain("push to", r, err)
+	}
+	return a, nil
+}
+
+// Tags returns all tags of a repository, sorted. A repository that does not exist has none.
+func (c *Client) Tags(ctx context.Context, r Reference) ([]string, error) {
+	var all []string
+	err := c.repository(r).Tags(ctx, "", func(tags []string) error {
+		all = append(all, tags...)
+		return nil
+	})
+	err = explain("list the tags of", r, err)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return nil, err
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}

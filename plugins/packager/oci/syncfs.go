@@ -1,0 +1,16 @@
+package oci
+
+import (
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// syncfs is syncfs(2), which reports an error of writing back since Linux 5.8.
+func syncfs(dir *os.File) error {
+	for {
+		if err := unix.Syncfs(int(dir.Fd())); err != unix.EINTR { //nolint:errorlint // a bare errno
+			return err
+		}
+	}
+}
