@@ -43,30 +43,30 @@ type Access struct {
 // readAccess reads a table [[access]] and adds the row to the configuration.
 func (f *configFile) readAccess(t *tableReader) {
 	var a Access
-	t.readText("user", &a.User, checkNotEmpty)
-	t.readText("group", &a.Group, checkNotEmpty)
-	t.readText("token", &a.Token, checkNotEmpty)
-	t.readText("certificate", &a.Certificate, checkNotEmpty)
-	t.readText("plugin", &a.Plugin, CheckCallsign)
+	t.ReadText("user", &a.User, checkNotEmpty)
+	t.ReadText("group", &a.Group, checkNotEmpty)
+	t.ReadText("token", &a.Token, checkNotEmpty)
+	t.ReadText("certificate", &a.Certificate, checkNotEmpty)
+	t.ReadText("plugin", &a.Plugin, CheckCallsign)
 	readAllowedWord(t, "role", &a.Role, RoleRead, RoleCall, RoleOperate, RoleAdmin)
 	t.readPatterns("callsigns", &a.Callsigns)
 	t.readPatterns("methods", &a.Methods)
 	t.refersTo(ReferenceUser, "user", a.User)
 	t.refersTo(ReferenceGroup, "group", a.Group)
-	t.reportMissingKeys("role")
+	t.ReportMissingKeys("role")
 	if given := len(slices.DeleteFunc([]string{a.User, a.Group, a.Token, a.Certificate, a.Plugin}, func(s string) bool { return s == "" })); given != 1 {
-		t.addProblem(t.lines, `exactly one of the keys "user", "group", "token", "certificate" and "plugin" must stand %s`, t.name)
+		t.AddProblem("", `exactly one of the keys "user", "group", "token", "certificate" and "plugin" must stand %s`, t.Name)
 	}
-	t.reportUnknownKeys()
+	t.ReportUnknownKeys()
 	f.config.Access = append(f.config.Access, a)
 }
 
 // readPatterns reads a list of patterns, which must have one at least: no pattern would look
 // as if the row granted nothing.
 func (t *tableReader) readPatterns(key string, to *[]string) {
-	t.readTextList(key, to, checkPattern)
-	if list, isList := t.values[key].([]any); isList && len(list) == 0 {
-		t.addProblem(t.lines.keyOrSelf(key), `key %q %s must not be empty; leave it out to grant the role for all`, key, t.name)
+	t.ReadTextList(key, to, checkPattern)
+	if list, isList := t.Values()[key].([]any); isList && len(list) == 0 {
+		t.AddProblem(key, `key %q %s must not be empty; leave it out to grant the role for all`, key, t.Name)
 	}
 }
 

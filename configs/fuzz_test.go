@@ -5,8 +5,6 @@ import (
 	"strings"
 	"testing"
 	"unicode"
-
-	"github.com/BurntSushi/toml"
 )
 
 // FuzzLoad holds that any file either loads into a valid configuration or is
@@ -50,13 +48,6 @@ func FuzzLoad(f *testing.F) {
 		}
 		if len(l.problems) == 0 {
 			checkValid(t, l.config)
-		}
-		var values map[string]any
-		meta, err := toml.Decode(string(text), &values)
-		if err == nil && firstLineWithBadByte(text) == 0 {
-			if marks := findKeyStarts(string(text)); len(marks) != len(meta.Keys()) {
-				t.Errorf("found the lines of %d keys, the library has %d: %v", len(marks), len(meta.Keys()), meta.Keys())
-			}
 		}
 	})
 }

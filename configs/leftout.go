@@ -160,7 +160,7 @@ func (l *configLoad) gatherPluginsAndCheckRequires() {
 		for _, callsign := range err.Circle {
 			at = l.laterPosition(at, l.positionOf(callsign))
 		}
-		l.problems.add(at.path, at.line, err)
+		l.problems.Add(at.path, at.line, err)
 	}
 }
 

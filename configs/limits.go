@@ -26,15 +26,14 @@ type Limits struct {
 
 // readLimits reads the table "limits" of a plugin.
 func (f *configFile) readLimits(t *tableReader, l *Limits) {
-	values, _ := readValue[map[string]any](t, "limits", "a table")
-	t = &tableReader{file: f, name: "in the limits table " + t.name, lines: t.lines.keyOrSelf("limits"), values: values}
-	t.readParsed("memory", `a size such as "64MiB"`, &l.Memory)
-	if _, given := values["swap"]; given {
+	t = t.table("limits", "in the limits table "+t.Name, "a table")
+	t.ReadParsed("memory", `a size such as "64MiB"`, &l.Memory)
+	if t.Has("swap") {
 		l.Swap = new(Bytes)
-		t.readParsed("swap", `a size such as "64MiB"`, l.Swap)
+		t.ReadParsed("swap", `a size such as "64MiB"`, l.Swap)
 	}
-	t.readInteger("pids", &l.Pids, 0, math.MaxInt32)
-	t.readInteger("cpu-weight", &l.CPUWeight, 0, 10000)
-	t.readInteger("open-files", &l.OpenFiles, 0, math.MaxInt32)
-	t.reportUnknownKeys()
+	t.ReadInteger("pids", &l.Pids, 0, math.MaxInt32)
+	t.ReadInteger("cpu-weight", &l.CPUWeight, 0, 10000)
+	t.ReadInteger("open-files", &l.OpenFiles, 0, math.MaxInt32)
+	t.ReportUnknownKeys()
 }

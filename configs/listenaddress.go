@@ -61,17 +61,17 @@ func (c Config) grantsTokens() bool {
 
 // readTLS reads the keys of TLS of a listener.
 func (t *tableReader) readTLS(to *TLS) {
-	t.readPath("tls-certificate", &to.Certificate)
-	t.readPath("tls-key", &to.Key)
-	t.readPath("tls-client-ca", &to.ClientCA)
+	t.ReadPath("tls-certificate", &to.Certificate)
+	t.ReadPath("tls-key", &to.Key)
+	t.ReadPath("tls-client-ca", &to.ClientCA)
 	t.refersTo(ReferenceFile, "tls-certificate", to.Certificate)
 	t.refersTo(ReferenceFile, "tls-key", to.Key)
 	t.refersTo(ReferenceFile, "tls-client-ca", to.ClientCA)
 	if (to.Certificate == "") != (to.Key == "") {
-		t.addProblem(t.lines, `the keys "tls-certificate" and "tls-key" must stand together %s`, t.name)
+		t.AddProblem("", `the keys "tls-certificate" and "tls-key" must stand together %s`, t.Name)
 	}
 	if to.ClientCA != "" && to.Certificate == "" {
-		t.addProblem(t.lines.keyOrSelf("tls-client-ca"), `key "tls-client-ca" %s goes with "tls-certificate" only`, t.name)
+		t.AddProblem("tls-client-ca", `key "tls-client-ca" %s goes with "tls-certificate" only`, t.Name)
 	}
 }
 
@@ -84,7 +84,7 @@ func (l *configLoad) reportExposure() {
 			return // reported already
 		}
 		if err := l.config.CheckExposure(host, t); err != nil {
-			l.problems.add(at.path, at.line, fmt.Errorf("cannot listen on %q: %w", address, err))
+			l.problems.Add(at.path, at.line, fmt.Errorf("cannot listen on %q: %w", address, err))
 		}
 	}
 	report(l.listenAt, l.config.Host.Listen, l.config.Host.TLS)

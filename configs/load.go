@@ -11,6 +11,7 @@ import (
 
 	"dormouse/internal/regularfile"
 	"dormouse/internal/tamper"
+	"dormouse/internal/tomltable"
 )
 
 // DefaultPath is the path of the main configuration file unless the operator names another.
@@ -102,7 +103,7 @@ func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		l.problems.add(dir, 0, cannotReadError(err))
+		l.problems.Add(dir, 0, cannotReadError(err))
 		l.dropIns = append(l.dropIns, dropIn{path: dir})
 	}
 	for _, entry := range entries {
@@ -129,7 +130,7 @@ func (l *configLoad) reportFilesOfOthers(mainPath string) {
 	}
 	for _, path := range paths {
 		if err := guard.Check(path); err != nil {
-			l.problems.add(path, 0, err)
+			l.problems.Add(path, 0, err)
 		}
 	}
 }
@@ -143,7 +144,7 @@ func (l *configLoad) readFile(path string, isDropIn bool) *configFile {
 		f.dir, err = filepath.Abs(filepath.Dir(path))
 	}
 	if err != nil {
-		l.problems.add(path, 0, cannotReadError(err))
+		l.problems.Add(path, 0, cannotReadError(err))
 		return f
 	}
 	f.decode(text)
@@ -199,11 +200,11 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 		}},
 		{"--log-level", flags.LogLevel, "DORMOUSE_LOG_LEVEL", func(v string) error {
 			host.LogLevel = v
-			return checkOneOf(v, logLevels)
+			return tomltable.CheckOneOf(v, logLevels)
 		}},
 		{"--log-format", flags.LogFormat, "DORMOUSE_LOG_FORMAT", func(v string) error {
 			host.LogFormat = v
-			return checkOneOf(v, logFormats)
+			return tomltable.CheckOneOf(v, logFormats)
 		}},
 	}
 	for _, s := range settings {
@@ -215,7 +216,7 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 			continue
 		}
 		if err := s.apply(value); err != nil {
-			l.problems.add(source, 0, err)
+			l.problems.Add(source, 0, err)
 		}
 	}
 }

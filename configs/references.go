@@ -34,7 +34,7 @@ func LoadWithReferences(path string, getenv func(string) string, flags Overrides
 // refersTo notes that a key of the table names something outside of the configuration. It
 // does nothing if the key is missing or its value is malformed or "".
 func (t *tableReader) refersTo(kind ReferenceKind, key, name string) {
-	if _, given := t.values[key]; given && name != "" {
-		t.file.references = append(t.file.references, Reference{kind, name, key, t.file.path, t.lines.keyOrSelf(key).line})
+	if t.Has(key) && name != "" {
+		t.file.references = append(t.file.references, Reference{kind, name, key, t.file.path, t.Line(key)})
 	}
 }

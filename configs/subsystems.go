@@ -5,6 +5,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"dormouse/internal/tomltable"
 )
 
 // Subsystems are the names of Thunder's subsystems, in the order in which Thunder
@@ -49,5 +51,5 @@ func CheckSubsystem(name string, known []string, mayBeNegated bool) error {
 	if slices.Contains(known, subsystem) {
 		return nil
 	}
-	return fmt.Errorf("there is no subsystem %q%s", subsystem, didYouMeanText(subsystem, known))
+	return fmt.Errorf("there is no subsystem %q%s", subsystem, tomltable.DidYouMeanText(subsystem, known))
 }

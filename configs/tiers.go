@@ -46,20 +46,20 @@ func defaultTiers() Tiers {
 // readTiers reads the keys of Tiers from the table [hibernate], and reports a window that the
 // kernel would not accept.
 func readTiers(t *tableReader, r *Tiers) {
-	t.readBool("dry-run", &r.DryRun)
+	t.ReadBool("dry-run", &r.DryRun)
 	readAllowedWord(t, "pressure", &r.Pressure, PressureOff, PressureOn, PressureReport)
 	t.readDuration("pressure-some", &r.PressureSome)
 	t.readDuration("pressure-window", &r.PressureWindow)
 	least, most := Duration(500*time.Millisecond), Duration(10*time.Second) // as the kernel requires
 	if r.PressureWindow < least || r.PressureWindow > most {
-		t.addProblem(t.lines.keyOrSelf("pressure-window"), "key %q %s must be between %s and %s", "pressure-window", t.name, least, most)
+		t.AddProblem("pressure-window", "key %q %s must be between %s and %s", "pressure-window", t.Name, least, most)
 	} else if r.PressureSome > r.PressureWindow {
-		t.addProblem(t.lines.keyOrSelf("pressure-some"), "key %q %s must not be longer than the window, %s", "pressure-some", t.name, r.PressureWindow)
+		t.AddProblem("pressure-some", "key %q %s must not be longer than the window, %s", "pressure-some", t.Name, r.PressureWindow)
 	}
-	t.readParsed("memory-available", `a size such as "64MiB"`, &r.MemoryAvailable)
-	t.readParsed("memory-reserve", `a size such as "64MiB"`, &r.MemoryReserve)
-	t.readInteger("budget-count", &r.BudgetCount, 0, math.MaxInt32)
-	t.readParsed("budget-bytes", `a size such as "64MiB"`, &r.BudgetBytes)
+	t.ReadParsed("memory-available", `a size such as "64MiB"`, &r.MemoryAvailable)
+	t.ReadParsed("memory-reserve", `a size such as "64MiB"`, &r.MemoryReserve)
+	t.ReadInteger("budget-count", &r.BudgetCount, 0, math.MaxInt32)
+	t.ReadParsed("budget-bytes", `a size such as "64MiB"`, &r.BudgetBytes)
 }
 
 // Idling is when the host suspends and hibernates an instance that gets no calls.
@@ -91,11 +91,11 @@ func (p Plugin) MayAutoHibernate() bool {
 // readIdling reads the keys of Idling from the table of a plugin, and reports an
 // idle-hibernate that auto-hibernate forbids.
 func readIdling(t *tableReader, i *Idling) {
-	t.readParsed("idle-suspend", `a duration such as "5m"`, &i.IdleSuspend)
-	t.readParsed("idle-hibernate", `a duration such as "5m"`, &i.IdleHibernate)
-	t.readOptionalBool("auto-hibernate", &i.AutoHibernate)
+	t.ReadParsed("idle-suspend", `a duration such as "5m"`, &i.IdleSuspend)
+	t.ReadParsed("idle-hibernate", `a duration such as "5m"`, &i.IdleHibernate)
+	t.ReadOptionalBool("auto-hibernate", &i.AutoHibernate)
 	t.readDuration("min-awake", &i.MinAwake)
 	if i.AutoHibernate != nil && !*i.AutoHibernate && i.IdleHibernate > 0 {
-		t.addProblem(t.lines.keyOrSelf("auto-hibernate"), "keys \"auto-hibernate\" and \"idle-hibernate\" %s contradict each other", t.name)
+		t.AddProblem("auto-hibernate", "keys \"auto-hibernate\" and \"idle-hibernate\" %s contradict each other", t.Name)
 	}
 }

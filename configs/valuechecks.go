@@ -6,11 +6,10 @@ import (
 	"net/url"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
-	"dormouse/internal/editdistance"
 	"dormouse/internal/jsonrpc"
+	"dormouse/internal/tomltable"
 )
 
 // ControllerCallsign is the callsign of the host itself. No configured instance may
@@ -71,7 +70,7 @@ func checkBuiltin(name string) error {
 	if name == "" || slices.Contains(Builtins, name) {
 		return nil
 	}
-	return fmt.Errorf("there is no builtin %q, only: %s%s", name, strings.Join(Builtins, ", "), didYouMeanText(name, Builtins))
+	return fmt.Errorf("there is no builtin %q, only: %s%s", name, strings.Join(Builtins, ", "), tomltable.DidYouMeanText(name, Builtins))
 }
 
 // checkNotEmpty returns an error if s is "".
@@ -80,48 +79,4 @@ func checkNotEmpty(s string) error {
 		return errors.New("must not be empty")
 	}
 	return nil
-}
-
-// checkOneOf returns an error if the word is not one of the allowed words. The error
-// suggests the allowed word that is spelled most like it.
-func checkOneOf[T ~string](word T, allowed []T) error {
-	var names, quoted []string
-	for _, a := range allowed {
-		if word == a {
-			return nil
-		}
-		names = append(names, string(a))
-		quoted = append(quoted, strconv.Quote(string(a)))
-	}
-	last := len(quoted) - 1
-	return fmt.Errorf("%q is not %s or %s%s", string(word),
-		strings.Join(quoted[:last], ", "), quoted[last], didYouMeanText(string(word), names))
-}
-
-// didYouMeanText returns the text ": did you mean ...?" with the known word that is
-// spelled most like the word, "" if none is similar. The text ends an error about an
-// unknown word.
-func didYouMeanText(word string, known []string) string {
-	if near := nearestSimilarWord(word, known); near != "" {
-		return fmt.Sprintf(": did you mean %q?", near)
-	}
-	return ""
-}
-
-// nearestSimilarWord returns the known word that is spelled most like the word, "" if
-// none is similar. It ignores case, takes "_" for "-", and accepts the first letters of a
-// known word.
-func nearestSimilarWord(word string, known []string) string {
-	word = strings.ReplaceAll(strings.ToLower(word), "_", "-")
-	best, least := "", 1+(len(word)+2)/3
-	for _, k := range known {
-		d := editdistance.Of(word, k)
-		if len(word) >= 3 && strings.HasPrefix(k, word) {
-			d = min(d, 1)
-		}
-		if d < least {
-			best, least = k, d
-		}
-	}
-	return best
 }

@@ -1,14 +1,14 @@
-package configs
+package tomltable
 
 import (
 	"math"
 	"time"
 )
 
-// readJSONTable reads a table of any content, and converts it to values that JSON has. A
+// ReadJSONTable reads a table of any content, and converts it to values that JSON has. A
 // value that JSON does not have is reported.
-func (t *tableReader) readJSONTable(key string, to *map[string]any) {
-	values, ok := readValue[map[string]any](t, key, "a table")
+func (t *Table) ReadJSONTable(key string, to *map[string]any) {
+	values, ok := ReadValue[map[string]any](t, key, "a table")
 	if ok && len(values) > 0 {
 		*to = t.toJSONTable(values, t.lines.keyOrSelf(key))
 	}
@@ -16,7 +16,7 @@ func (t *tableReader) readJSONTable(key string, to *map[string]any) {
 
 // toJSONTable converts a TOML table to values that JSON has, and reports those that JSON
 // does not have. at is the line of the table.
-func (t *tableReader) toJSONTable(values map[string]any, at *keyLines) map[string]any {
+func (t *Table) toJSONTable(values map[string]any, at *keyLines) map[string]any {
 	out := make(map[string]any, len(values))
 	for key, value := range values {
 		out[key] = t.toJSONValue(key, value, at.keyOrSelf(key))
@@ -26,7 +26,7 @@ func (t *tableReader) toJSONTable(values map[string]any, at *keyLines) map[strin
 
 // toJSONValue converts a TOML value to one that JSON has. It reports infinity and NaN, which
 // JSON does not have, by the name key at the line at.
-func (t *tableReader) toJSONValue(key string, value any, at *keyLines) any {
+func (t *Table) toJSONValue(key string, value any, at *keyLines) any {
 	switch value := value.(type) {
 	case map[string]any:
 		return t.toJSONTable(value, at)
@@ -46,7 +46,7 @@ func (t *tableReader) toJSONValue(key string, value any, at *keyLines) any {
 		return formatTOMLDate(value)
 	case float64:
 		if math.IsNaN(value) || math.IsInf(value, 0) {
-			t.addProblem(at, "key %q in the configuration %s: a plugin gets it as JSON, which has no %v", key, t.name, value)
+			t.addProblemAt(at, "key %q in the configuration %s: a plugin gets it as JSON, which has no %v", key, t.Name, value)
 		}
 	}
 	return value
