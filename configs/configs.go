@@ -17,8 +17,12 @@ type Config struct {
 	Host      Host       `toml:"host"`
 	Listeners []Listener `toml:"listener"`
 	Access    []Access   `toml:"access"`
+	Packages  Packages   `toml:"packages"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
+
+	// Overlays are the tables [[plugin]] that change instances of packages, or add some.
+	Overlays []Overlay `toml:"-"`
 
 	// LeftOut are the drop-ins that LoadWithoutBadDropIns left out; Load leaves out none.
 	LeftOut LeftOutFiles `toml:"-"`
@@ -321,6 +325,7 @@ func Default() Config {
 			Memory:       256 << 20,
 			Clones:       256,
 		},
+		Packages: defaultPackages(),
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,

@@ -3,6 +3,7 @@ package configs
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"dormouse/internal/tomltable"
@@ -15,11 +16,17 @@ type configFile struct {
 	dir    string // absolute; relative paths in the file start from this directory
 	dropIn bool
 
-	plugins []Plugin
+	plugins  []Plugin
+	overlays []Overlay
 	// named are the callsigns of the plugins that are well-formed, and isComplete reports
 	// whether the file names no others.
 	named      []string
 	isComplete bool
+
+	// anySubsystem reports whether instances may name any subsystem; else they may name those
+	// in subsystems, or if that is nil those of the configuration.
+	anySubsystem bool
+	subsystems   []string
 }
 
 // decode reads the text of the file, and reports each fault. Of a text that is not valid
@@ -35,11 +42,12 @@ func (f *configFile) decode(text []byte) {
 	host := top.table("host", "in [host]", "a table, written [host]")
 	listeners := top.tables("listener")
 	access := top.tables("access")
+	packages := top.table("packages", "in [packages]", "a table, written [packages]")
 	hibernate := top.table("hibernate", "in [hibernate]", "a table, written [hibernate]")
 	plugins := top.tables("plugin")
 	allKnown := top.ReportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "access", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "hibernate")
 	} else {
 		f.readHost(host)
 		for _, listener := range listeners {
@@ -48,10 +56,15 @@ func (f *configFile) decode(text []byte) {
 		for _, row := range access {
 			f.readAccess(row)
 		}
+		f.readPackages(packages)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {
-		f.readPlugin(plugin)
+		if plugin.Has("package") {
+			f.readOverlay(plugin)
+		} else {
+			f.readPlugin(plugin)
+		}
 	}
 	f.isComplete = allKnown && (plugins != nil || !top.Has("plugin")) && len(f.named) == len(plugins)
 }
@@ -151,6 +164,19 @@ func (f *configFile) readHibernate(t *tableReader) {
 // values that are right if others are wrong.
 func (f *configFile) readPlugin(t *tableReader) {
 	p := DefaultPlugin()
+	f.readInstance(t, &p)
+	t.ReportMissingKeys("callsign")
+	if t.Has("executable") == (p.Builtin != "") {
+		t.AddProblem("", "one of the keys \"executable\", \"builtin\" and \"package\" must stand %s", t.Name)
+	}
+	t.ReportUnknownKeys()
+	f.claimOrReportCallsign(t, p.Callsign)
+	f.plugins = append(f.plugins, p)
+}
+
+// readInstance reads the keys that all instances have. It does not report which keys are
+// missing or unknown.
+func (f *configFile) readInstance(t *tableReader, p *Plugin) {
 	t.ReadText("callsign", &p.Callsign, CheckCallsign)
 	t.ReadProgramPath("executable", &p.Executable, checkNotEmpty)
 	t.ReadText("builtin", &p.Builtin)
@@ -187,31 +213,36 @@ func (f *configFile) readPlugin(t *tableReader) {
 	t.refersTo(ReferenceProgram, "executable", p.Executable)
 	t.refersTo(ReferenceDir, "web-ui", p.WebUI)
 	t.refersTo(ReferenceDir, "data", p.Data)
-	t.ReportMissingKeys("callsign")
-	if t.Has("executable") == (p.Builtin != "") {
-		t.AddProblem("", "one of the keys \"executable\" and \"builtin\" must stand %s", t.Name)
-	}
 	if p.Builtin != "" && p.Limits != (Limits{}) {
 		t.AddProblem("limits", "key \"limits\" %s goes with \"executable\" only", t.Name)
 	}
 	if p.CheckpointAfter != nil && p.Sleep != SleepAuto {
 		t.AddProblem("checkpoint-after", "key \"checkpoint-after\" %s goes with sleep = \"auto\" only", t.Name)
 	}
-	t.ReportUnknownKeys()
-	f.claimOrReportCallsign(t, p.Callsign)
-	f.plugins = append(f.plugins, p)
 }
 
 // checkSubsystem returns an error if neither Thunder nor the operator defines a subsystem
 // of that name. The operator's subsystems are in the main file, which is read first.
 func (f *configFile) checkSubsystem(name string) error {
-	return CheckSubsystem(name, f.config.Host.AllSubsystems(), false)
+	return CheckSubsystem(name, f.knownSubsystems(name), false)
 }
 
 // checkTermination returns an error if the name, after an optional "!", is not a subsystem
 // that Thunder or the operator defines.
 func (f *configFile) checkTermination(name string) error {
-	return CheckSubsystem(name, f.config.Host.AllSubsystems(), true)
+	return CheckSubsystem(name, f.knownSubsystems(name), true)
+}
+
+// knownSubsystems returns the subsystems that instances of the file may name. Where they may
+// name any, the one of that name is among them if it is well-formed.
+func (f *configFile) knownSubsystems(name string) []string {
+	switch subsystem, _ := SplitTermination(name); {
+	case f.anySubsystem && subsystemForm.MatchString(subsystem):
+		return append(slices.Clone(Subsystems), subsystem)
+	case f.subsystems != nil:
+		return f.subsystems
+	}
+	return f.config.Host.AllSubsystems()
 }
 
 // readRestart reads the table "restart" of a plugin.

@@ -110,6 +110,7 @@ func LoadWithoutBadDropIns(path string, getenv func(string) string, flags Overri
 type dropIn struct {
 	path       string
 	plugins    []Plugin
+	overlays   []Overlay
 	callsigns  []string // without those that are malformed
 	isComplete bool     // the file names no other callsigns
 	isLeftOut  bool
@@ -136,9 +137,11 @@ func (l *configLoad) leaveOutBadDropIns() (found bool) {
 // into the configuration.
 func (l *configLoad) gatherPlugins() {
 	l.config.Plugins = slices.Clone(l.mainPlugins)
+	l.config.Overlays = slices.Clone(l.mainOverlays)
 	for _, d := range l.dropIns {
 		if !d.isLeftOut {
 			l.config.Plugins = append(l.config.Plugins, d.plugins...)
+			l.config.Overlays = append(l.config.Overlays, d.overlays...)
 		}
 	}
 }
@@ -153,7 +156,7 @@ func (l *configLoad) gatherPluginsAndCheckRequires() {
 		return isAboutRequires
 	})
 	for _, err := range CheckRequires(l.config.Plugins) {
-		if err.Missing != "" && l.config.LeftOut.MayName(err.Missing) {
+		if err.Missing != "" && (l.config.LeftOut.MayName(err.Missing) || l.config.hasOverlay(err.Missing)) {
 			continue
 		}
 		at := l.positionOf(err.Callsign)
@@ -162,6 +165,12 @@ func (l *configLoad) gatherPluginsAndCheckRequires() {
 		}
 		l.problems.Add(at.path, at.line, err)
 	}
+}
+
+// hasOverlay reports whether an instance of a package has that callsign according to a
+// [[plugin]] with the key "package".
+func (c Config) hasOverlay(callsign string) bool {
+	return slices.ContainsFunc(c.Overlays, func(o Overlay) bool { return o.Callsign == callsign })
 }
 
 // positionOf returns where the plugin of that callsign is configured.

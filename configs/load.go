@@ -73,12 +73,13 @@ func (l *configLoad) configOrProblems() (Config, error) {
 
 // configLoad is what one call of Load has read and found wrong so far.
 type configLoad struct {
-	config      Config // without the plugins until they are gathered
-	mainPlugins []Plugin
-	dropIns     []dropIn // in the order in which they were read
-	problems    LoadErrors
-	references  []Reference
-	callsigns   map[string]filePosition // where each plugin is configured, by callsign in lower case
+	config       Config // without the plugins until they are gathered
+	mainPlugins  []Plugin
+	mainOverlays []Overlay
+	dropIns      []dropIn // in the order in which they were read
+	problems     LoadErrors
+	references   []Reference
+	callsigns    map[string]filePosition // where each plugin is configured, by callsign in lower case
 	// listenAt is where Host.Listen is configured, and listenersAt where each of Listeners.
 	listenAt    filePosition
 	listenersAt []filePosition
@@ -98,7 +99,8 @@ func (p filePosition) String() string { return fmt.Sprintf("%s:%d", p.path, p.li
 func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 	_, err := os.Stat(path)
 	if !mainMayBeMissing || !errors.Is(err, fs.ErrNotExist) {
-		l.mainPlugins = l.readFile(path, false).plugins
+		f := l.readFile(path, false)
+		l.mainPlugins, l.mainOverlays = f.plugins, f.overlays
 	}
 	dir := filepath.Join(filepath.Dir(path), dropInDir)
 	entries, err := os.ReadDir(dir)
@@ -117,7 +119,7 @@ func (l *configLoad) readMainAndDropIns(path string, mainMayBeMissing bool) {
 // readDropIn reads one drop-in.
 func (l *configLoad) readDropIn(path string) {
 	f := l.readFile(path, true)
-	l.dropIns = append(l.dropIns, dropIn{path: path, plugins: f.plugins, callsigns: f.named, isComplete: f.isComplete})
+	l.dropIns = append(l.dropIns, dropIn{path: path, plugins: f.plugins, overlays: f.overlays, callsigns: f.named, isComplete: f.isComplete})
 }
 
 // reportFilesOfOthers reports each file of the configuration that other users could change,

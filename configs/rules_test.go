@@ -31,8 +31,8 @@ func TestRules(t *testing.T) {
 		{"unknown table of an array", "[[Plugin]]", `x:1: unknown key "Plugin" at the top level: did you mean "plugin"?`},
 		{"callsign that is read as a version", "[[plugin]]\ncallsign = \"X.1\"\nexecutable = \"a\"", `x:2: key "callsign" in [[plugin]]: "X.1" can't be a callsign: a call of "X.1.method" means "method" of "X" in version 1; call it "X-1", for example`},
 		{"callsign that hides rpc.discover", "[[plugin]]\ncallsign = \"X.rpc\"\nexecutable = \"a\"", `x:2: key "callsign" in [[plugin]]: "X.rpc" can't be a callsign: a call of "X.rpc.discover" means "rpc.discover" of "X" in version 1; call it "X-rpc", for example`},
-		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
-		{"both programs", plugin + `builtin = "Monitor"`, `x:1: one of the keys "executable" and "builtin" must stand in [[plugin]]`},
+		{"missing keys", "\n[[plugin]]\n", `x:2: missing key "callsign" in [[plugin]]` + "\n" + `x:2: one of the keys "executable", "builtin" and "package" must stand in [[plugin]]`},
+		{"both programs", plugin + `builtin = "Monitor"`, `x:1: one of the keys "executable", "builtin" and "package" must stand in [[plugin]]`},
 		{"unknown subsystem", plugin + `precondition = ["Networks"]`, `x:4: key "precondition[0]" in [[plugin]]: there is no subsystem "Networks": did you mean "Network"?`},
 		{"negative precondition", plugin + `precondition = ["!Network"]`, `x:4: key "precondition[0]" in [[plugin]]: "!Network" must be a subsystem that is up; what is to end the instance stands in "termination"`},
 		{"termination", plugin + `termination = ["!Network"]`, ""},
@@ -183,7 +183,7 @@ callsign = "COUNTER"
 plugins.d/a.toml:2: [host] must not stand in a drop-in, which may hold [[plugin]] tables only
 plugins.d/a.toml:4: the callsign "counter" is taken by the plugin at x.toml:7
 plugins.d/b.toml:1: not valid TOML: expected end of table array name delimiter ']', but got '\n' instead
-plugins.d/c.toml:2: one of the keys "executable" and "builtin" must stand in [[plugin]]
+plugins.d/c.toml:2: one of the keys "executable", "builtin" and "package" must stand in [[plugin]]
 plugins.d/c.toml:3: the callsign "COUNTER" is taken by the plugin at x.toml:7
 plugins.d/c.toml:4: unknown key "plugins" at the top level: did you mean "plugin"?
 x.toml:4: unknown key "lisen" in [host]: did you mean "listen"?

@@ -16,6 +16,10 @@ import (
 // have it.
 const ControllerCallsign = "Controller"
 
+// HostBuiltins are the callsigns of the parts of the host that are always there besides the
+// Controller. No configured instance may have one.
+var HostBuiltins = []string{"Packager", "Flows", "Tasks", "State"}
+
 var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
 
 // CheckCallsign returns an error if the name cannot be the callsign of an instance. A
@@ -31,6 +35,8 @@ func CheckCallsign(name string) error {
 		return fmt.Errorf(`%q is not a callsign: it must not hold ".." nor end in "."`, name)
 	case strings.EqualFold(name, ControllerCallsign):
 		return fmt.Errorf("the callsign %q is reserved: the host itself answers to it", name)
+	case slices.ContainsFunc(HostBuiltins, func(b string) bool { return strings.EqualFold(b, name) }):
+		return fmt.Errorf(`the callsign %q is reserved: a part of the host answers to it; give the instance another, "%s-1" for example`, name, name)
 	case strings.EqualFold(name, "communicator"), strings.EqualFold(name, "control"):
 		return fmt.Errorf("the callsign %q is reserved: a socket of the host is called so, beside the instances' directories", name)
 	}

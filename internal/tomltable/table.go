@@ -45,6 +45,9 @@ func (t *Table) Tables(key, name, wantedType string) (tables []*Table) {
 	return tables
 }
 
+// File returns the file that the table is in.
+func (t *Table) File() *File { return t.file }
+
 // Values returns the values as the TOML library has read them. The caller must not change
 // them.
 func (t *Table) Values() map[string]any { return t.values }
