@@ -195,7 +195,7 @@ func (h *holder) sleep(t *testing.T, e hibernate.Engine) error {
 	if err != nil {
 		return err
 	}
-	if strings.Contains(h.object, "clock") || strings.Contains(h.object, "wall") {
+	if strings.Contains(h.object, "clock") || strings.Contains(h.object, "wall") || strings.Contains(h.object, "unread") {
 		<-time.After(timePassing)
 	}
 	if h.asleep != nil {
