@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"oras.land/oras-go/v2/errdef"
+	"oras.land/oras-go/v2/registry/remote/auth"
 	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
@@ -43,6 +44,8 @@ func withCause(r Reference, err error) error {
 	switch {
 	case errors.Is(err, context.Canceled) && !errors.Is(err, errSilent):
 		return context.Canceled
+	case errors.Is(err, auth.ErrBasicCredentialNotFound):
+		return causeOfStatus(r, http.StatusUnauthorized)
 	case errors.Is(err, errdef.ErrNotFound):
 		return fmt.Errorf("%w; look at the name and the tag", ErrNotFound)
 	case plain, strings.Contains(err.Error(), "server gave HTTP response to HTTPS client"): // net/http has no other sign
