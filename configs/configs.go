@@ -18,6 +18,7 @@ type Config struct {
 	Listeners []Listener `toml:"listener"`
 	Access    []Access   `toml:"access"`
 	Packages  Packages   `toml:"packages"`
+	Flows     Flows      `toml:"flows"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
 
@@ -326,6 +327,7 @@ func Default() Config {
 			Clones:       256,
 		},
 		Packages: defaultPackages(),
+		Flows:    defaultFlows(),
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,

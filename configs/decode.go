@@ -43,11 +43,12 @@ func (f *configFile) decode(text []byte) {
 	listeners := top.tables("listener")
 	access := top.tables("access")
 	packages := top.table("packages", "in [packages]", "a table, written [packages]")
+	flows := top.table("flows", "in [flows]", "a table, written [flows]")
 	hibernate := top.table("hibernate", "in [hibernate]", "a table, written [hibernate]")
 	plugins := top.tables("plugin")
 	allKnown := top.ReportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "hibernate")
 	} else {
 		f.readHost(host)
 		for _, listener := range listeners {
@@ -57,6 +58,7 @@ func (f *configFile) decode(text []byte) {
 			f.readAccess(row)
 		}
 		f.readPackages(packages)
+		readFlows(flows, &f.config.Flows)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {
