@@ -21,7 +21,7 @@ type Message struct {
 	Topic string
 	// ContentType is a media type, such as "application/json"; it may be empty.
 	ContentType string
-	// Metadata has at most 64 KiB, names and values together.
+	// Metadata has at most 60 KiB: names and values, and 8 bytes for each pair.
 	Metadata map[string]string
 	// Body has at most 1 MiB.
 	Body []byte

@@ -26,7 +26,7 @@ const (
 const (
 	MaxFlowID       = 256
 	MaxFlowType     = 256
-	MaxFlowMetadata = 64 << 10
+	MaxFlowMetadata = 60 << 10
 	MaxFlowBody     = 1 << 20
 	MaxFlowResults  = 1000
 )
