@@ -94,11 +94,11 @@ func TestLongMessagesComeOneAfterTheOther(t *testing.T) {
 			return plain, func(c net.Conn) net.Conn { return NewServerConn(c, r) }
 		},
 		"both": func(r *Room) (_, _ func(net.Conn) net.Conn) {
-			return func(c net.Conn) net.Conn { return NewClientConn(c, r) }, func(c net.Conn) net.Conn { return NewServerConn(c, NewRoom(r.size)) }
+			return func(c net.Conn) net.Conn { return NewClientConn(c, r) }, func(c net.Conn) net.Conn { return NewServerConn(c, NewRoom(r.size, nil)) }
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := NewRoom(5 << 20)
+			r := NewRoom(5<<20, nil)
 			onClient, onServer := wraps(r)
 			path := newServer(t, onServer)
 			var all sync.WaitGroup
@@ -157,7 +157,7 @@ func TestUpdatesAreHeldBack(t *testing.T) {
 	want := bytes.Join([][]byte{data, update(0, long), update(1, 100), update(1, long), data, data, frame(0x4, 1, 0, nil), update(3, long)}, nil)
 	for piece := 1; piece <= len(written); piece++ {
 		near, far := net.Pipe()
-		r := NewRoom(long)
+		r := NewRoom(long, nil)
 		c := NewClientConn(near, r)
 		c.writer.skip = 0 // as after the preface
 		got := make(chan []byte)
@@ -185,7 +185,8 @@ func TestUpdatesAreHeldBack(t *testing.T) {
 // A connection whose long message does not arrive is closed once another has waited for it.
 func TestStalledMessageGivesWay(t *testing.T) {
 	const long = 1 << 20
-	r := NewRoom(long)
+	admitted := make(chan int64, 2)
+	r := NewRoom(long, func(taken int64) { admitted <- taken })
 	r.stallTime = 10 * time.Millisecond
 	pipe := func() *Conn {
 		near, far := net.Pipe()
@@ -201,10 +202,10 @@ func TestStalledMessageGivesWay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for admitted := false; !admitted; time.Sleep(time.Millisecond) { //nolint:forbidigo // the clock is what is tested
-		r.mu.Lock()
-		admitted = second.admitted == long
-		r.mu.Unlock()
+	for range 2 { // the first message, and the second after its stall
+		if taken := <-admitted; taken != long {
+			t.Errorf("%d bytes are taken, want %d", taken, long)
+		}
 	}
 	if _, err := first.Write(update(0, 1)); err == nil {
 		t.Error("the stalled connection is open")

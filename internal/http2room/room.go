@@ -20,6 +20,7 @@ const stallTime = 30 * time.Second
 // Room is the memory for long messages while they arrive, on any number of connections.
 type Room struct {
 	stallTime time.Duration
+	noteTaken func(bytes int64) // may be nil
 
 	mu       sync.Mutex
 	size     int64
@@ -38,9 +39,10 @@ type message struct {
 	stalls *time.Timer // while it waits
 }
 
-// NewRoom returns room for that many bytes.
-func NewRoom(bytes int64) *Room {
-	return &Room{size: bytes, stallTime: stallTime, arriving: make(map[*message]bool)}
+// NewRoom returns room for that many bytes. Unless noteTaken is nil, it is called with all
+// bytes that are taken, whenever a message takes more; it must not block.
+func NewRoom(bytes int64, noteTaken func(bytes int64)) *Room {
+	return &Room{size: bytes, stallTime: stallTime, noteTaken: noteTaken, arriving: make(map[*message]bool)}
 }
 
 // admitOrQueue takes the room for a message, or has it wait for that.
@@ -71,6 +73,9 @@ func (r *Room) takeIfFits(m *message) (taken bool) {
 	c.arriving[m.stream] = m
 	r.arriving[m] = true
 	m.since = time.Now()
+	if r.noteTaken != nil {
+		r.noteTaken(r.taken)
+	}
 	return true
 }
 

@@ -17,7 +17,7 @@ func (h *Host) boundMemory() {
 	}
 	config := h.options.Config.Host
 	h.memory = peer.NewMemory(int64(config.MessageMemory()), int64(config.ClientMemoryOrDefault()))
-	h.room = http2room.NewRoom(int64(config.Memory / 8))
+	h.room = http2room.NewRoom(int64(config.Memory/8), h.memory.NoteArriving)
 	if _, set := os.LookupEnv("GOMEMLIMIT"); !set {
 		debug.SetMemoryLimit(int64(config.Memory))
 	}

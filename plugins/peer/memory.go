@@ -196,6 +196,15 @@ func (a *account) take(bytes int64) {
 	}
 }
 
+// NoteArriving notes that so many bytes of messages arrive, which no share has taken yet. They
+// have no limit here, but their memory is given back to the kernel too.
+func (m *Memory) NoteArriving(bytes int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.peak = max(m.peak, m.all.taken+bytes)
+	m.planTidying()
+}
+
 // planTidying lets unused memory be given back to the kernel a while after much was used: Go
 // itself does so within minutes only. The caller holds mu.
 func (m *Memory) planTidying() {

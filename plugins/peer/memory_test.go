@@ -98,6 +98,25 @@ func TestMemoryIsTidied(t *testing.T) {
 	})
 }
 
+// Messages that arrived, and that no share took, leave as little behind.
+func TestMemoryOfArrivingIsTidied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := NewMemory(128<<20, 32<<20)
+		var tidied atomic.Int32
+		m.clean = func() { tidied.Add(1) }
+		m.NoteArriving(tidyFrom - 1)
+		pass(time.Hour)
+		if n := tidied.Load(); n != 0 {
+			t.Errorf("tidied %d times after little arrived", n)
+		}
+		m.NoteArriving(tidyFrom)
+		pass(time.Hour)
+		if n := tidied.Load(); n != 2 {
+			t.Errorf("tidied %d times, want once, and once more for what was on its way then", n)
+		}
+	})
+}
+
 // Nothing bounds a share that is not there.
 func TestNoMemory(t *testing.T) {
 	var m *Memory
