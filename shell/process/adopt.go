@@ -253,7 +253,7 @@ func (h Host) endAndRemoveLoading(runDir string) error {
 }
 
 // KillRemovedInstances kills the trees that an earlier host left of instances that may not run
-// any more, and removes their run directories. mayRun reports whether there may be an instance
+// any more, and removes their run directories and those of its probes. mayRun reports whether there may be an instance
 // of that callsign that may run.
 func (h Host) KillRemovedInstances(mayRun func(callsign string) bool) error {
 	entries, err := os.ReadDir(h.RunDir)
@@ -262,10 +262,14 @@ func (h Host) KillRemovedInstances(mayRun func(callsign string) bool) error {
 	}
 	var errs []error
 	for _, entry := range entries {
+		dir := filepath.Join(h.RunDir, entry.Name())
+		if entry.IsDir() && isProbeDirName(entry.Name()) {
+			errs = append(errs, h.leaveForeign(entry.Name(), ownedtree.RemoveMarked(dir)))
+			continue
+		}
 		if !entry.IsDir() || mayRun(entry.Name()) {
 			continue
 		}
-		dir := filepath.Join(h.RunDir, entry.Name())
 		j, err := readJournal(dir)
 		errs = append(errs, err, markRunDirOfEarlierVersion(dir))
 		if j == nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 
 	"google.golang.org/protobuf/proto"
 
@@ -71,16 +72,44 @@ func (b *Backend) ProbeProgram(ctx context.Context) (shell.Information, error) {
 	}
 	info := b.cachedInformation(program, c)
 	if info == nil {
-		p := newBackend(b.callsign+probeSuffix, b.host, b.config, discardSink{})
-		p.log = p.log.With().Bool("probe", true).Logger()
-		_, err := p.Launch(ctx)
-		if err = errors.Join(err, p.Stop(ctx)); err != nil {
+		if info, err = b.host.startForInformation(ctx, b.callsign+probeSuffix, b.config); err != nil {
 			return shell.Information{}, err
 		}
-		info = p.info
 	}
 	b.setInformation(info)
 	return b.information(), nil
+}
+
+// probesOfHost numbers the probes of programs that are of no instance.
+var probesOfHost atomic.Int64
+
+// ProbeProgram starts the program of a plugin once, whatever is cached, and returns what it
+// says of itself, without a client for its state control. The program runs in directories of
+// its own, also beside the instance of its callsign; it is not initialized, and nothing is left
+// of it. The error wraps shell.ErrInstantiation.
+func (h Host) ProbeProgram(ctx context.Context, c configs.Plugin) (shell.Information, error) {
+	config := func() configs.Plugin { return c }
+	info, err := h.startForInformation(ctx, fmt.Sprintf("~%d%s", probesOfHost.Add(1), probeSuffix), config)
+	if err != nil {
+		return shell.Information{}, err
+	}
+	about := newBackend(c.Callsign, h, config, discardSink{})
+	about.setInformation(info)
+	told := about.information()
+	told.StateControl = nil // the process that served it has ended
+	return told, nil
+}
+
+// startForInformation starts the program in the run directory dirName, ends it, and returns
+// what it said of itself.
+func (h Host) startForInformation(ctx context.Context, dirName string, config func() configs.Plugin) (*shellpb.InformationResponse, error) {
+	p := newBackend(dirName, h, config, discardSink{})
+	p.log = p.log.With().Bool("probe", true).Logger()
+	_, err := p.Launch(ctx)
+	if err = errors.Join(err, p.Stop(ctx)); err != nil {
+		return nil, err
+	}
+	return p.info, nil
 }
 
 // KnownInformation returns the description of the plugin that sleeps, or else that of the
@@ -101,9 +130,11 @@ func (b *Backend) KnownInformation() (_ shell.Information, known bool) {
 	return b.information(), true
 }
 
-// runsProbe reports whether this backend was made for one probe by ProbeProgram, and not
-// for an instance.
-func (b *Backend) runsProbe() bool { return strings.HasSuffix(b.dirName, probeSuffix) }
+// runsProbe reports whether this backend was made for one probe, and not for an instance.
+func (b *Backend) runsProbe() bool { return isProbeDirName(b.dirName) }
+
+// isProbeDirName reports whether a run directory of that name is of a probe.
+func isProbeDirName(name string) bool { return strings.HasSuffix(name, probeSuffix) }
 
 // cachedInformation returns what the program, started as c says, said of itself. It returns
 // nil if that is not in the cache or the content of the program's file has changed. A

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"dormouse/configs"
 	"dormouse/internal/fileid"
+	"dormouse/internal/ownedtree"
 	"dormouse/shell"
 	"dormouse/statecontrol"
 )
@@ -224,5 +226,42 @@ func TestProbeThatFails(t *testing.T) {
 				t.Errorf("the run directory is left: %v", err)
 			}
 		})
+	}
+}
+
+// A program is probed beside an instance of its callsign, which it does not touch, each time
+// anew, and what it said serves a later start of the instance.
+func TestProbeBesideTheInstance(t *testing.T) {
+	c, starts := countingStarts(t, counter())
+	r := newRigWithCache(t, c, testCache{})
+	r.activate()
+	pids := r.pids()
+	for range 2 {
+		info, err := r.host.ProbeProgram(r.contextFor(patience), c)
+		if err != nil || info.Class != "counter" || info.StateControl != nil || len(info.Services) == 0 {
+			t.Errorf("it says %+v, %v", info, err)
+		}
+	}
+	if now := r.pids(); !slices.Equal(now, pids) || len(r.sink.exits) != 0 || starts() != 3 {
+		t.Errorf("processes %v, before %v; %d exits told, %d starts", now, pids, len(r.sink.exits), starts())
+	}
+	if _, err := r.host.ProbeProgram(r.contextFor(patience), rogue("panic-at-once")); !errors.Is(err, shell.ErrInstantiation) || !strings.Contains(err.Error(), "there is nothing to say") {
+		t.Errorf("got %v", err)
+	}
+	left, err := os.ReadDir(r.host.RunDir)
+	if err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return strings.Contains(e.Name(), probeSuffix) }) {
+		t.Errorf("in the run directory are %v, %v", left, err)
+	}
+
+	// What a host left that was killed in a probe is removed.
+	killed := filepath.Join(r.host.RunDir, "~7"+probeSuffix)
+	if err := ownedtree.Make(killed); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.host.KillRemovedInstances(func(string) bool { return true }); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(killed); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is left: %v", err)
 	}
 }
