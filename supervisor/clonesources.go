@@ -22,15 +22,15 @@ type CloneSource struct {
 // CloneSource returns where the clone of that callsign has its configuration from; false if
 // no clone has that callsign. It waits for no change.
 func (s *Supervisor) CloneSource(callsign string) (CloneSource, bool) {
-	source, ok := (*s.definitions.sources.Load())[callsign]
+	source, ok := (*s.definitions.cloneSources.Load())[callsign]
 	return source, ok
 }
 
-// publishSources makes the present sources of all clones known to readers, and returns and
+// publishSources makes the present sources of all instances known to readers, and returns and
 // logs the clones whose source has gone since the last time.
 func (s *Supervisor) publishSources() (orphaned []string) {
 	d := s.definitions
-	before := *d.sources.Load()
+	before := *d.cloneSources.Load()
 	all := make(map[string]CloneSource, len(d.clones))
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
 		c := d.clones[callsign]
@@ -41,7 +41,8 @@ func (s *Supervisor) publishSources() (orphaned []string) {
 			s.log.Warn().Str("callsign", callsign).Str("of", c.Of).AnErr("because", s.WhyMissing(c.Of)).Msg("the source of this clone is gone, the clone keeps its last configuration")
 		}
 	}
-	d.sources.Store(&all)
+	d.cloneSources.Store(&all)
+	d.sources.Store(d.sourcesByCallsign())
 	return orphaned
 }
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -15,33 +14,45 @@ import (
 	"dormouse/shell"
 )
 
-// definitions holds the configurations from which instances are made: those of the
-// files, of the clones, and the overrides that were set at run time. All maps are by
+// definitions holds the configurations from which instances are made: what the sources
+// provide, the clones, and the overrides that were set at run time. All maps are by
 // callsign.
 type definitions struct {
 	changing sync.Mutex // held while the roster or a configuration changes
 
-	files     map[string]configs.Plugin
+	provided  map[string]providedPlugin
 	clones    map[string]clone
 	overrides map[string]override // also those that are not persisted
 
 	keptClones    store.Bucket[clone]
 	keptOverrides store.Bucket[override]
 
-	sources atomic.Pointer[map[string]CloneSource] // of the clones, for readers that must not wait
+	// For readers that must not wait:
+	cloneSources atomic.Pointer[map[string]CloneSource]
+	sources      atomic.Pointer[map[string]string] // of all instances that come from one
+}
+
+// providedPlugin is a configuration with the source that provides it.
+type providedPlugin struct {
+	configs.Plugin
+	source string
 }
 
 // recordVersion is the version of all records that the supervisor stores, except clones.
 const recordVersion = 1
 
-// loadDefinitions returns the configurations of the files, and reads the clones and the
-// persisted overrides from the store.
-func loadDefinitions(s *store.Store, plugins []configs.Plugin) (*definitions, error) {
+// loadDefinitions returns what the sources provide, and reads the clones and the persisted
+// overrides from the store.
+func loadDefinitions(s *store.Store, bySource map[string][]configs.Plugin) (*definitions, error) {
 	d := &definitions{
-		files:      indexByCallsign(plugins),
+		provided:   make(map[string]providedPlugin),
 		keptClones: store.BucketOf[clone](s, "clones"), keptOverrides: store.BucketOf[override](s, "configurations"),
 	}
-	d.sources.Store(&map[string]CloneSource{})
+	for source, plugins := range bySource {
+		d.replaceProvided(source, indexByCallsign(plugins))
+	}
+	d.cloneSources.Store(&map[string]CloneSource{})
+	d.sources.Store(&map[string]string{})
 	var err error
 	if d.clones, err = d.keptClones.All(); err != nil {
 		return nil, err
@@ -61,36 +72,62 @@ func indexByCallsign(plugins []configs.Plugin) map[string]configs.Plugin {
 	return all
 }
 
-// dropTakenClones logs and drops each clone whose callsign, in upper or lower case, a file
-// now names as well; the clone's record stays for a host whose files no longer do so.
+// providedBy returns the plugins that a source provides, by their callsigns.
+func (d *definitions) providedBy(source string) map[string]configs.Plugin {
+	plugins := make(map[string]configs.Plugin)
+	for callsign, p := range d.provided {
+		if p.source == source {
+			plugins[callsign] = p.Plugin
+		}
+	}
+	return plugins
+}
+
+// replaceProvided makes plugins all that the source provides.
+func (d *definitions) replaceProvided(source string, plugins map[string]configs.Plugin) {
+	maps.DeleteFunc(d.provided, func(_ string, p providedPlugin) bool { return p.source == source })
+	for callsign, p := range plugins {
+		d.provided[callsign] = providedPlugin{p, source}
+	}
+}
+
+// plugins returns the configurations of all instances, without overrides.
+func (d *definitions) plugins() (all []configs.Plugin) {
+	for _, callsign := range d.callsigns() {
+		p, _ := d.configWithoutOverride(callsign)
+		all = append(all, p)
+	}
+	return all
+}
+
+// dropTakenClones logs and drops each clone whose callsign, in upper or lower case, a source
+// now provides as well; the clone's record stays for a host whose sources no longer do so.
 func (d *definitions) dropTakenClones(log zerolog.Logger) {
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
-		taken := func(file string) bool { return strings.EqualFold(file, callsign) }
-		if slices.ContainsFunc(slices.Collect(maps.Keys(d.files)), taken) {
-			log.Warn().Str("callsign", callsign).Msg("the configuration names a clone's callsign, the clone is left out")
+		if taken, found := findEqualFold(d.provided, callsign); found {
+			log.Warn().Str("callsign", callsign).Msgf("%s names a clone's callsign, the clone is left out", sourceText(taken.source))
 			delete(d.clones, callsign)
 		}
 	}
 }
 
-// callsigns returns the callsigns of all instances of the files, sorted, and then of all
-// clones.
+// callsigns returns the callsigns of all provided instances, sorted, and then of all clones.
 func (d *definitions) callsigns() []string {
-	return append(slices.Sorted(maps.Keys(d.files)), slices.Sorted(maps.Keys(d.clones))...)
+	return append(slices.Sorted(maps.Keys(d.provided)), slices.Sorted(maps.Keys(d.clones))...)
 }
 
 // config returns the configuration that an instance is to have, with its override; false
-// if the instance is neither in a file nor a clone.
+// if the instance is neither provided nor a clone.
 func (d *definitions) config(callsign string) (config configs.Plugin, found bool) {
 	p, found := d.configWithoutOverride(callsign)
 	return d.withOverride(p), found
 }
 
-// configWithoutOverride returns the configuration of an instance as the file has it, or as
-// a clone has it from its source; false if the instance is neither in a file nor a clone.
+// configWithoutOverride returns the configuration of an instance as its source provides it, or
+// as a clone has it from its source; false if the instance is neither provided nor a clone.
 func (d *definitions) configWithoutOverride(callsign string) (config configs.Plugin, found bool) {
-	if p, ok := d.files[callsign]; ok {
-		return p, true
+	if p, ok := d.provided[callsign]; ok {
+		return p.Plugin, true
 	}
 	c, ok := d.clones[callsign]
 	return c.Plugin, ok

@@ -14,38 +14,53 @@ import (
 	"dormouse/shell"
 )
 
-// Reload makes the roster match plugins. It changes only what differs, and returns one
-// line for each instance that it changed, sorted by callsign; a failure to start or end
-// one instance is such a line too. An error says why plugins as a whole can't be applied;
-// nothing is changed then.
-//
-// Reload ends instances that plugins no longer names, hibernated ones after a wake. It
-// makes new ones, and starts them if their start mode says so. It restarts active and
-// hibernated ones, unless all differing keys are adjustable; the others get their new
-// configuration. Clones change with their sources; they and overrides stay. What an earlier
-// host left of new instances is taken over, and no file is left out any more.
-//
-// A plugin that would have to end, but sleeps and can't be woken now, sleeps on with its old
-// configuration; Supervisor tries again by itself until the next Reload.
+// Reload is Provide for the configuration files. No file is left out any more.
 func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (changeLines []string, err error) {
-	done, err := s.waitAndBeginChange()
-	if err != nil {
-		return nil, fmt.Errorf("cannot reload: %w", err)
-	}
-	defer done()
-	s.reloads++
-	return s.reloadAndRetryLater(ctx, plugins, 0)
+	return s.Provide(ctx, FilesSource, plugins)
 }
 
-// reloadAndRetryLater is Reload for a caller that has begun a change of the roster. retries
-// is how often this reload was repeated.
-func (s *Supervisor) reloadAndRetryLater(ctx context.Context, plugins []configs.Plugin, retries int) (changeLines []string, err error) {
-	r := reload{s: s, before: s.definitions.files, after: indexByCallsign(plugins)}
-	if err := r.checkPlugins(plugins); err != nil {
-		return nil, fmt.Errorf("cannot reload: %w", err)
+// Provide makes plugins all that the source provides. It changes only what differs, and
+// returns one line for each instance that it changed, sorted by callsign; a failure to start
+// or end one instance is such a line too. An error says why plugins as a whole can't be
+// applied, and may wrap ErrExists or a *ClashError; nothing is changed then.
+//
+// Provide ends instances of the source that plugins no longer names, hibernated ones after a
+// wake. It makes new ones, and starts them if their start mode says so. It restarts active and
+// hibernated ones, unless all differing keys are adjustable; the others get their new
+// configuration. Clones change with their sources; they and overrides stay. What an earlier
+// host left of new instances is taken over.
+//
+// A plugin that would have to end, but sleeps and can't be woken now, sleeps on with its old
+// configuration; Supervisor tries again by itself until the next Provide of the source.
+func (s *Supervisor) Provide(ctx context.Context, source string, plugins []configs.Plugin) (changeLines []string, err error) {
+	done, err := s.waitAndBeginChange()
+	if err != nil {
+		return nil, fmt.Errorf("cannot %s: %w", provideText(source), err)
 	}
-	s.definitions.files = maps.Clone(r.after)
-	s.leftOut.Store(nil)
+	defer done()
+	s.provisions[source]++
+	return s.provideAndRetryLater(ctx, source, plugins, 0)
+}
+
+// provideText returns what Provide does for the source, as in "cannot reload".
+func provideText(source string) string {
+	if source == FilesSource {
+		return "reload"
+	}
+	return "use the instances of " + sourceText(source)
+}
+
+// provideAndRetryLater is Provide for a caller that has begun a change of the roster. retries
+// is how often this reload was repeated.
+func (s *Supervisor) provideAndRetryLater(ctx context.Context, source string, plugins []configs.Plugin, retries int) (changeLines []string, err error) {
+	r := reload{s: s, source: source, before: s.definitions.providedBy(source), after: indexByCallsign(plugins)}
+	if err := r.checkPlugins(plugins); err != nil {
+		return nil, fmt.Errorf("cannot %s: %w", provideText(source), err)
+	}
+	s.definitions.replaceProvided(source, r.after)
+	if source == FilesSource {
+		s.leftOut.Store(nil)
+	}
 	r.endRemovedAndReplacedInstances(ctx)
 	r.followSources()
 	r.applyChangedConfigs(ctx)
@@ -53,7 +68,7 @@ func (s *Supervisor) reloadAndRetryLater(ctx context.Context, plugins []configs.
 	s.recheckAllInBackground() // requirements may differ
 	s.autoSleep.decideSoon()
 	if r.sleepsOn {
-		s.repeatReloadInBackground(plugins, retries)
+		s.repeatReloadInBackground(source, plugins, retries)
 	}
 	slices.SortFunc(r.lines, func(a, b string) int {
 		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
@@ -61,9 +76,10 @@ func (s *Supervisor) reloadAndRetryLater(ctx context.Context, plugins []configs.
 	return r.lines, nil
 }
 
-// reload is one call of Reload.
+// reload is one call of Provide.
 type reload struct {
 	s             *Supervisor
+	source        string
 	before, after map[string]configs.Plugin // by callsign
 
 	mu       sync.Mutex
@@ -71,7 +87,7 @@ type reload struct {
 	sleepsOn bool // an instance sleeps on, since it can't be woken now
 }
 
-// addResultLine adds a line to the result of Reload.
+// addResultLine adds a line to the result of Provide.
 func (r *reload) addResultLine(callsign, format string, args ...any) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -95,30 +111,51 @@ func (r *reload) failureText(err error) string {
 func (r *reload) retryEndAtNextReload(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.s.definitions.files[callsign] = r.before[callsign]
+	r.s.definitions.provided[callsign] = providedPlugin{r.before[callsign], r.source}
 }
 
 // checkPlugins returns everything that is wrong with plugins, and changes nothing. The
-// error may wrap ErrExists.
+// error may wrap ErrExists or a *ClashError.
 func (r *reload) checkPlugins(plugins []configs.Plugin) (err error) {
-	all := slices.Clone(plugins)
-	now := definitions{files: r.after, clones: maps.Clone(r.s.definitions.clones), overrides: maps.Clone(r.s.definitions.overrides)}
+	d := r.s.definitions
+	now := definitions{provided: maps.Clone(d.provided), clones: maps.Clone(d.clones), overrides: maps.Clone(d.overrides)}
+	now.replaceProvided(r.source, r.after)
 	now.followSources()
-	for _, callsign := range slices.Sorted(maps.Keys(now.clones)) {
-		all = append(all, now.clones[callsign].Plugin)
-		for _, p := range plugins {
-			if strings.EqualFold(p.Callsign, callsign) {
-				err = errors.Join(err, fmt.Errorf("%w: %q is that of a clone, destroy it first", ErrExists, callsign))
-			}
+	for i, p := range plugins {
+		err = errors.Join(err, r.checkCallsignIsFree(p.Callsign), r.s.options.CheckCallsign(p.Callsign), r.s.checkBuiltinExists(p))
+		if slices.ContainsFunc(plugins[:i], func(other configs.Plugin) bool { return strings.EqualFold(other.Callsign, p.Callsign) }) {
+			err = errors.Join(err, fmt.Errorf("%w: %s names %s twice", ErrExists, sourceText(r.source), p.Callsign))
 		}
 	}
-	for _, wrong := range configs.CheckRequires(all) {
-		err = errors.Join(err, wrong)
-	}
-	for _, p := range plugins {
-		err = errors.Join(err, r.s.options.CheckCallsign(p.Callsign), r.s.checkBuiltinExists(p))
+	for _, wrong := range configs.CheckRequires(now.plugins()) {
+		if wrong.Missing == "" || r.mustHave(wrong) {
+			err = errors.Join(err, wrong)
+		}
 	}
 	return err
+}
+
+// checkCallsignIsFree returns an error if the callsign, in upper or lower case, is that of a
+// clone, of a part of the host, or of an instance of another source.
+func (r *reload) checkCallsignIsFree(callsign string) error {
+	if clone, found := findEqualFold(r.s.definitions.clones, callsign); found {
+		return fmt.Errorf("%w: %q is that of a clone, destroy it first", ErrExists, clone.Plugin.Callsign)
+	}
+	for _, b := range r.s.roster.builtins {
+		if strings.EqualFold(b.Callsign(), callsign) {
+			return fmt.Errorf("%w: %q is that of a part of the host", ErrExists, b.Callsign())
+		}
+	}
+	return clashError(r.s.definitions.provided, r.s.LeftOut(), r.source, callsign)
+}
+
+// mustHave reports whether the missing instance must exist: the files may require only what
+// there is, and must not lose what others require. What requires an instance of a package waits
+// while there is none.
+func (r *reload) mustHave(wrong *configs.RequiresError) bool {
+	_, isOwn := r.after[wrong.Callsign]
+	_, wasOwn := r.before[wrong.Missing]
+	return r.source == FilesSource && (isOwn || wasOwn)
 }
 
 // needsNewShell reports whether the instance of p did not exist before, or was of another

@@ -16,7 +16,7 @@ import (
 )
 
 // files are the host's configured plugins, to be changed and loaded again.
-func (r *rig) files() map[string]configs.Plugin { return maps.Clone(r.definitions.files) }
+func (r *rig) files() map[string]configs.Plugin { return r.definitions.providedBy(FilesSource) }
 
 func (r *rig) reload(plugins map[string]configs.Plugin, want ...string) {
 	r.Helper()

@@ -14,9 +14,10 @@ const (
 )
 
 // repeatReloadInBackground repeats a reload that was repeated retries times before, unless
-// another Reload comes first or the host stops. The caller has begun a change of the roster.
-func (s *Supervisor) repeatReloadInBackground(plugins []configs.Plugin, retries int) {
-	number := s.reloads
+// another Provide of the source comes first or the host stops. The caller has begun a change of
+// the roster.
+func (s *Supervisor) repeatReloadInBackground(source string, plugins []configs.Plugin, retries int) {
+	number := s.provisions[source]
 	s.startBackground(func() {
 		late := time.NewTimer(min(firstReloadRetry<<min(retries, 10), maxReloadRetry))
 		defer late.Stop()
@@ -30,10 +31,10 @@ func (s *Supervisor) repeatReloadInBackground(plugins []configs.Plugin, retries 
 			return // the host stops
 		}
 		defer done()
-		if s.reloads != number {
+		if s.provisions[source] != number {
 			return
 		}
-		lines, err := s.reloadAndRetryLater(s.ctx, plugins, retries+1)
+		lines, err := s.provideAndRetryLater(s.ctx, source, plugins, retries+1)
 		if err != nil {
 			s.log.Warn().Err(err).Msg("could not repeat a reload")
 		}

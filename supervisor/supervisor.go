@@ -49,7 +49,7 @@ type Supervisor struct {
 	departures  departures
 	rechecks    rechecks
 	restarts    *restarts
-	reloads     int // how often Reload was called; a change of the roster guards it
+	provisions  map[string]int // by source, how often Provide was called; a change of the roster guards it
 	losses      *losses
 	autoSleep   *autoSleep
 	postMortems postMortems
@@ -75,7 +75,9 @@ type Class func(s *Supervisor, config func() configs.Plugin, sink shell.Sink) sh
 
 // Options configures New.
 type Options struct {
-	Plugins []configs.Plugin
+	// Plugins are those of the files, Provided those of each other source.
+	Plugins  []configs.Plugin
+	Provided map[string][]configs.Plugin
 	// LeftOut are the files that Plugins lacks: what is kept for their plugins stays.
 	LeftOut          configs.LeftOutFiles
 	HibernateTimeout time.Duration
@@ -88,6 +90,8 @@ type Options struct {
 	Classes map[string]Class
 	// Backend makes the backend of a configured plugin.
 	Backend func(config func() configs.Plugin, sink shell.Sink) shell.Backend
+	// Probe starts the program of a plugin that is no instance, for its description.
+	Probe func(ctx context.Context, plugin configs.Plugin) (shell.Information, error)
 	// Store keeps changes that are made at run time. With nil they are lost when the
 	// host ends.
 	Store *store.Store
@@ -113,8 +117,8 @@ type Options struct {
 	MaxClones int
 }
 
-// New returns a Supervisor whose instances exist but do not run yet. After an error
-// nothing of the Supervisor is left.
+// New returns a Supervisor whose instances exist but do not run yet. The error may wrap a
+// *ClashError. After an error nothing of the Supervisor is left.
 func New(o Options) (*Supervisor, error) {
 	accept := func(string) error { return nil }
 	if o.CheckCallsign == nil {
@@ -140,6 +144,7 @@ func New(o Options) (*Supervisor, error) {
 			subsystems: configs.Host{Subsystems: o.Subsystems}.AllSubsystems(),
 			active:     make(map[string]string), present: make(map[string]bool),
 		},
+		provisions:  make(map[string]int),
 		departures:  departures{waitsFor: make(map[string][]string)},
 		rechecks:    rechecks{running: make(map[*shell.Shell]bool)},
 		postMortems: postMortems{PostMortem: o.PostMortem},
@@ -157,7 +162,15 @@ func New(o Options) (*Supervisor, error) {
 // the built-ins, then the configured instances, then the clones.
 func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 	o := s.options
-	if s.definitions, err = loadDefinitions(o.Store, o.Plugins); err == nil {
+	bySource := maps.Clone(o.Provided)
+	if bySource == nil {
+		bySource = make(map[string][]configs.Plugin)
+	}
+	bySource[FilesSource] = o.Plugins
+	if err := CheckClashes(bySource, o.LeftOut); err != nil {
+		return err
+	}
+	if s.definitions, err = loadDefinitions(o.Store, bySource); err == nil {
 		s.restarts, err = loadRestarts(s)
 	}
 	if err == nil {
@@ -260,6 +273,16 @@ func (s *Supervisor) Shell(callsign string) (*shell.Shell, bool) {
 // Shells returns every instance, sorted by callsign.
 func (s *Supervisor) Shells() []*shell.Shell {
 	return s.roster.allSorted()
+}
+
+// Probe starts the program of a plugin once, which need not be that of an instance, and returns
+// what it says of itself. The plugin is not initialized, touches no instance of its callsign,
+// and leaves nothing behind. The error wraps shell.ErrInstantiation.
+func (s *Supervisor) Probe(ctx context.Context, plugin configs.Plugin) (shell.Information, error) {
+	ctx, cancel := context.WithTimeout(ctx, time.Duration(plugin.StartTimeout))
+	defer cancel()
+	defer context.AfterFunc(s.ctx, cancel)() //nolint:contextcheck // it ends with the host, too
+	return s.options.Probe(ctx, plugin)
 }
 
 // startBackground runs work in a goroutine that Stop waits for. It returns false, and

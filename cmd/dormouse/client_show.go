@@ -73,6 +73,7 @@ func (r instanceRecord) detailsText() string {
 		add("clone of", r.Clone.Of+r.goneSourceText())
 		add("of its own", strings.Join(r.Clone.Own, ", "))
 	}
+	add("package", r.Package)
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
 	add("start mode", wordsOfPascalCase(r.StartMode))

@@ -41,6 +41,7 @@ func (c *Communicator) statusMessage(sh *shell.Shell, details bool) *shellpb.Sta
 	if source, ok := c.Supervisor.CloneSource(sh.Callsign()); ok {
 		s.Source = &shellpb.CloneSource{Callsign: source.Of, Gone: source.Gone, Own: source.Own}
 	}
+	s.Package, _ = c.Supervisor.SourceOf(sh.Callsign())
 	if c.Paths != nil && !sh.IsBuiltIn() {
 		s.Paths = c.Paths(st.Config)
 	}

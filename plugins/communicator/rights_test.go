@@ -292,7 +292,7 @@ func TestReadersSeeNoDetails(t *testing.T) {
 // Every member of a status is known as public or as a detail, also one that is added one day.
 func TestDetailsOfStatus(t *testing.T) {
 	public := []protoreflect.Name{
-		"callsign", "state", "control", "reason", "class", "version", "start_mode", "resumed", "preconditions", "terminations", "controls", "requires", "source",
+		"callsign", "state", "control", "reason", "class", "version", "start_mode", "resumed", "preconditions", "terminations", "controls", "requires", "source", "package",
 		"lost", // without its details, see lossMessage
 	}
 	details := []protoreflect.Name{"locator", "configuration", "error", "paths"} // see statusMessage

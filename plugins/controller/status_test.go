@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"dormouse/configs"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/shell"
 )
@@ -149,4 +150,24 @@ func TestHibernateTimesOut(t *testing.T) {
 		t.Errorf("it took %s", took)
 	}
 	c.must("Auto.1.echo", "")
+}
+
+// The status of an instance names the package that it comes from, that of a clone too.
+func TestStatusNamesThePackage(t *testing.T) {
+	h := newHost(t, setup{})
+	packed := configs.DefaultPlugin()
+	packed.Callsign, packed.StartMode = "Packed", configs.StartDeactivated
+	if _, err := h.supervisor.Provide(t.Context(), "cam", []configs.Plugin{packed}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.supervisor.Clone(t.Context(), "Packed", "Copy"); err != nil {
+		t.Fatal(err)
+	}
+	c := h.dial(t, "/jsonrpc")
+	for callsign, want := range map[string]string{"Packed": "cam", "Copy": "cam", "Plain": "", "Controller": ""} {
+		answer := decode[[]struct{ Package *string }](t, c.do("Controller.1.status@"+callsign, ""))
+		if got := answer[0].Package; want == "" && got != nil || want != "" && (got == nil || *got != want) {
+			t.Errorf("%s is of %v, want %q", callsign, got, want)
+		}
+	}
 }

@@ -156,6 +156,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		Classes:          h.builtinClasses(),
 		Subsystems:       config.Host.Subsystems,
 		Backend:          h.newProcessBackend,
+		Probe:            h.Processes.ProbeProgram,
 		AutoSleep:        h.autoSleep(config.Hibernate),
 		Store:            h.store,
 		CheckCallsign:    o.CheckCallsign,

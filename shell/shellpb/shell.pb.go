@@ -1457,7 +1457,10 @@ type StatusResponse struct {
 	// Where the instance has its configuration from; only for a clone.
 	Source *CloneSource `protobuf:"bytes,17,opt,name=source,proto3" json:"source,omitempty"`
 	// What was lost of the instance's state and is not acknowledged yet, oldest first.
-	Lost          []*Loss `protobuf:"bytes,18,rep,name=lost,proto3" json:"lost,omitempty"`
+	Lost []*Loss `protobuf:"bytes,18,rep,name=lost,proto3" json:"lost,omitempty"`
+	// The package that the instance comes from, a clone through its source; empty for one of the
+	// configuration and for a part of the host.
+	Package       string `protobuf:"bytes,19,opt,name=package,proto3" json:"package,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1616,6 +1619,13 @@ func (x *StatusResponse) GetLost() []*Loss {
 		return x.Lost
 	}
 	return nil
+}
+
+func (x *StatusResponse) GetPackage() string {
+	if x != nil {
+		return x.Package
+	}
+	return ""
 }
 
 // Loss says that the state of a hibernated plugin was given up.
@@ -2562,7 +2572,7 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x0f\n" +
-	"\rStatusRequest\"\xd5\x05\n" +
+	"\rStatusRequest\"\xef\x05\n" +
 	"\x0eStatusResponse\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.dormouse.shell.v1.StateR\x05state\x124\n" +
@@ -2583,7 +2593,8 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\bcontrols\x18\x0f \x03(\tR\bcontrols\x12\x1a\n" +
 	"\brequires\x18\x10 \x03(\tR\brequires\x126\n" +
 	"\x06source\x18\x11 \x01(\v2\x1e.dormouse.shell.v1.CloneSourceR\x06source\x12+\n" +
-	"\x04lost\x18\x12 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\"\x80\x02\n" +
+	"\x04lost\x18\x12 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\x12\x18\n" +
+	"\apackage\x18\x13 \x01(\tR\apackage\"\x80\x02\n" +
 	"\x04Loss\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +

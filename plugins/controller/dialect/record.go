@@ -59,6 +59,7 @@ type Additions struct {
 	Reason     string          `json:"reason"`
 	Since      string          `json:"since"`
 	Error      string          `json:"error,omitempty"`
+	Package    string          `json:"package,omitempty"` // that the instance comes from
 	Clone      *Clone          `json:"clone,omitempty"`
 	Lost       []Loss          `json:"lost,omitempty"` // not acknowledged yet
 	Why        string          `json:"why,omitempty"`
