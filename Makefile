@@ -73,10 +73,11 @@ lint: setup
 	@.ci/lint
 
 ## e2e     only the tests with real hosts, plugins and checkpoints, never from
-##         Go's cache; every fault at every point, every cycle
+##         Go's cache; every fault at every point, every cycle. What takes longest
+##         starts first, and one package more than there are cores, as many wait
 e2e: setup-test setup build
 	@DORMOUSE_FAULTS=all CGO_ENABLED=1 .ci/step 'testing with real hosts' \
-		go test -race -count=1 -timeout 30m ./cmd/... ./hibernate/criu ./plugins/sdk/sdktest ./shell/process ./test/...
+		go test -race -count=1 -timeout 30m -p $$(($$(nproc) + 1)) ./test/faults ./hibernate/criu ./shell/process ./test/... ./cmd/... ./plugins/sdk/sdktest
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build

@@ -117,6 +117,7 @@ const year = 365 * 24 * time.Hour
 // A clock that is set changes nothing: sleeping plugins wake as before, and timers are
 // neither early nor late.
 func TestClockJumps(t *testing.T) {
+	runBeside(t)
 	needCRIU(t)
 	c := newClock(t)
 	for name, by := range map[string]time.Duration{"ahead": 10 * year, "back": -10 * year} {

@@ -104,7 +104,7 @@ func TestDumpStruck(t *testing.T) {
 	needCRIU(t)
 	for with, reason := range map[syscall.Signal]string{syscall.SIGSTOP: "CRIU was given up", syscall.SIGKILL: "cannot dump"} {
 		t.Run(with.String(), func(t *testing.T) {
-			t.Parallel() // it waits most of the time
+			runBeside(t)
 			s := newSite(t, impatient, counter())
 			h := s.start("")
 			h.ready()
@@ -154,7 +154,7 @@ func TestRestoreStruck(t *testing.T) {
 	needCRIU(t)
 	for with, reason := range map[syscall.Signal]string{syscall.SIGSTOP: "CRIU was given up", syscall.SIGKILL: "cannot restore"} {
 		t.Run(with.String(), func(t *testing.T) {
-			t.Parallel() // it waits most of the time
+			runBeside(t)
 			s := newSite(t, impatient, counter())
 			h := s.start("")
 			h.ready()
@@ -211,7 +211,7 @@ func TestCRIUHangs(t *testing.T) {
 		"in trials": "test -e DIR/asked && { sleep 1000; exit; }; touch DIR/asked; exec ",
 	} {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
+			runBeside(t)
 			dir := t.TempDir()
 			wrapper := filepath.Join(dir, "criu")
 			script := "#!/bin/sh\n" + strings.ReplaceAll(script, "DIR", dir) + realCRIU(t) + " \"$@\"\n"

@@ -57,6 +57,7 @@ func TestKilledHost(t *testing.T) {
 				continue
 			}
 			t.Run(on+"/"+p.name, func(t *testing.T) {
+				runBeside(t)
 				want := p.stop
 				if on == "adopt" {
 					want = p.adopt

@@ -52,7 +52,7 @@ func (s *site) steady() (u used, host, image int64) {
 // A thousand sleeps leave nothing behind: what there is after fifty is what there
 // is in the end, while the plugin is awake and while it sleeps.
 func TestThousandSleeps(t *testing.T) {
-	t.Parallel()
+	runBeside(t)
 	needCRIU(t)
 	s := newSite(t, "", counter())
 	h := s.start("")

@@ -65,7 +65,7 @@ func cycles(all, some int) int {
 // Every call to a plugin that sleeps and wakes all the time is carried out once and
 // answered once, or is refused and not carried out; each caller's in their order.
 func TestLedger(t *testing.T) {
-	t.Parallel()
+	runBeside(t)
 	needCRIU(t)
 	s := newSite(t, "", plugin("Ledger", programs+"/ledger", `on-call = "wake"`))
 	h := s.start("")

@@ -64,6 +64,7 @@ func TestKilledInALazyWake(t *testing.T) {
 		"wake.consumed": lives, "wake.restored": lives, "wake.connected": lives,
 	} {
 		t.Run(point, func(t *testing.T) {
+			runBeside(t)
 			s, first, digest := dozing(t, point, 64)
 			_ = first.ask("Controller.activate", callsign, nil)
 			first.killed()

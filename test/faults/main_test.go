@@ -6,9 +6,11 @@
 package faults
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -21,9 +23,26 @@ var programs string
 // thorough reports whether to try every point and to run every cycle.
 var thorough = os.Getenv("DORMOUSE_FAULTS") == "all"
 
+// places is how many tests run beside each other and the storm.
+var places = make(chan struct{}, 2*runtime.GOMAXPROCS(0))
+
+// runBeside lets the test run beside others that have a root, ports and disks of their own.
+// It returns once there is a place for it. A test of which only the parts run beside others
+// calls t.Parallel itself, as a parent that held a place could wait for ever for its parts.
+func runBeside(t *testing.T) {
+	t.Helper()
+	t.Parallel()
+	places <- struct{}{}
+	t.Cleanup(func() { <-places })
+}
+
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
+	if err := flag.Set("test.parallel", "1000"); err != nil { // places is the limit
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	dir, err := os.MkdirTemp("", "df")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -131,7 +131,7 @@ func TestMemoryIsBounded(t *testing.T) {
 		}},
 	} {
 		t.Run(a.name, func(t *testing.T) {
-			t.Parallel()
+			runBeside(t)
 			s := newSite(t, "", plugin("Bulk", programs+"/bulk", `call-timeout = "20s"`), plugin("Other", programs+"/bulk"))
 			h := s.start("")
 			h.ready()

@@ -103,10 +103,11 @@ func portTaken(t *testing.T, dir string) func() {
 // A wake that can't be for a cause that passes leaves the plugin asleep, with the reason; when
 // the cause is gone the host wakes it by itself, as it was.
 func TestWakeWaitsForWhatPasses(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for name, h := range hindrances {
 		t.Run(strings.ReplaceAll(name, " ", "-"), func(t *testing.T) {
-			t.Parallel()
+			runBeside(t)
 			testHindrance(t, h)
 		})
 	}
@@ -173,6 +174,7 @@ func (h hindrance) or(otherwise string) string {
 // A host that is told to end twice in the middle of a wake leaves the plugin asleep for the
 // next.
 func TestEndedTwiceDuringWake(t *testing.T) {
+	runBeside(t)
 	needCRIU(t)
 	dir := t.TempDir()
 	criu, hung := filepath.Join(dir, "criu"), filepath.Join(dir, "hung")
@@ -205,6 +207,7 @@ func TestEndedTwiceDuringWake(t *testing.T) {
 
 // The trial of CRIU may fail at the host's start: what sleeps is woken once CRIU works.
 func TestTrialFailsAtStart(t *testing.T) {
+	runBeside(t)
 	needCRIU(t)
 	dir := t.TempDir()
 	criu, broken := filepath.Join(dir, "criu"), filepath.Join(dir, "broken")
@@ -278,6 +281,7 @@ exec %[2]s/counter "$@"
 
 // A log that is rotated while the plugin sleeps, or cut short, is no hindrance.
 func TestLogRotatedDuringSleep(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for name, rotate := range map[string]func(t *testing.T, log string){
 		"renamed and made anew": func(t *testing.T, log string) {
@@ -292,7 +296,7 @@ func TestLogRotatedDuringSleep(t *testing.T) {
 	} {
 		for _, mode := range []string{">>", ">"} {
 			t.Run(strings.ReplaceAll(name, " ", "-")+mode, func(t *testing.T) {
-				t.Parallel()
+				runBeside(t)
 				dir := t.TempDir()
 				program, log := filepath.Join(dir, "program"), filepath.Join(dir, "log")
 				write(t, program, fmt.Appendf(nil, "#!/bin/sh\nexec 9%s%s\necho begun >&9\nexec %s/counter \"$@\"\n", mode, log, programs))

@@ -15,6 +15,7 @@ import (
 // An image is not woken in other surroundings than it was made in: it is put aside
 // with the reason, and the plugin starts cold, stays down or sleeps on, as configured.
 func TestReplacedWhileAsleep(t *testing.T) {
+	runBeside(t)
 	needCRIU(t)
 	program, library := linked(t)
 	for name, test := range map[string]struct {

@@ -56,7 +56,10 @@ func TestDamagedImage(t *testing.T) {
 	needCRIU(t)
 	for _, wake := range []string{"eager", "lazy"} {
 		for _, stored := range []string{"plain", "encrypted"} {
-			t.Run(wake+"/"+stored, func(t *testing.T) { damageAll(t, wake, stored) })
+			t.Run(wake+"/"+stored, func(t *testing.T) {
+				runBeside(t)
+				damageAll(t, wake, stored)
+			})
 		}
 	}
 }
@@ -88,6 +91,7 @@ func damageAll(t *testing.T, wake, stored string) {
 
 // The next host believes nothing but what it finds.
 func TestImageDamagedWithoutHost(t *testing.T) {
+	runBeside(t)
 	needCRIU(t)
 	s := newSite(t, "", counter())
 	h := s.start("")
@@ -114,6 +118,7 @@ func TestImageDamagedWithoutHost(t *testing.T) {
 // What is not this host's last image of this instance is not woken, neither by the
 // host that made it nor by the next.
 func TestImageOfAnother(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for name, put := range map[string]func(t *testing.T, s *site){
 		"swapped": func(t *testing.T, s *site) {
@@ -141,6 +146,7 @@ func TestImageOfAnother(t *testing.T) {
 	} {
 		for _, next := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s/next=%v", name, next), func(t *testing.T) {
+				runBeside(t)
 				s := asleep(t)
 				h := s.start("")
 				h.settled()
@@ -176,9 +182,11 @@ func TestImageOfAnother(t *testing.T) {
 // An image that was woken is not woken again, though it is put back while the
 // plugin runs and the host is killed.
 func TestImagePutBack(t *testing.T) {
+	t.Parallel()
 	needCRIU(t)
 	for _, on := range policies {
 		t.Run(on, func(t *testing.T) {
+			runBeside(t)
 			s := newSite(t, policy(on), counter())
 			h := s.start("")
 			h.settled()

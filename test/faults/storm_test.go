@@ -28,7 +28,7 @@ const (
 // plugins, CRIU and hosts are killed at random. After each round the accounts must agree, and
 // the audit must find everything in order.
 func TestStorm(t *testing.T) {
-	t.Parallel()
+	t.Parallel() // it lasts the longest, and waits for no place
 	needCRIU(t)
 	seed := *stormSeed
 	if seed == 0 {

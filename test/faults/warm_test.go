@@ -36,7 +36,10 @@ func TestKilledHostWithGoldenImage(t *testing.T) {
 			if !p.quick && !thorough {
 				continue
 			}
-			t.Run(on+"/"+p.name, func(t *testing.T) { killWarmHost(t, policy(on), p.name) })
+			t.Run(on+"/"+p.name, func(t *testing.T) {
+				runBeside(t)
+				killWarmHost(t, policy(on), p.name)
+			})
 		}
 	}
 }
