@@ -70,6 +70,7 @@ func TestWakeAfterKilledHost(t *testing.T) {
 	}
 	for i, object := range withNamesOutside {
 		t.Run(object, func(t *testing.T) {
+			t.Parallel()
 			dice := rand.New(rand.NewPCG(seed, uint64(i)))
 			for range kills {
 				wakeAfterKilledHost(t, e, program, object, time.Duration(dice.Int64N(int64(60*time.Millisecond))))

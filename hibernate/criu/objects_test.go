@@ -60,6 +60,18 @@ func (h *holder) isAlive() bool {
 	return len(tree) > 1 && !slices.ContainsFunc(tree, procfs.HasEnded)
 }
 
+// endsSoon reports whether the program ends within a second, as one does that is being killed.
+func (h *holder) endsSoon() bool {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for late := time.Now().Add(time.Second); h.isAlive(); <-tick.C {
+		if time.Now().After(late) {
+			return false
+		}
+	}
+	return true
+}
+
 // compileHolder returns the path of the program, and the names of its objects.
 func compileHolder(t *testing.T) (path string, objects []string) {
 	t.Helper()

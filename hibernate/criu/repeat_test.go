@@ -91,6 +91,7 @@ func TestWakeAfterKilledRestores(t *testing.T) {
 	}
 	for i, object := range withNamesOutside {
 		t.Run(object, func(t *testing.T) {
+			t.Parallel()
 			dice := rand.New(rand.NewPCG(seed, uint64(i)))
 			fragile := newFragileCRIU(t, e.Path())
 			engine := criu.Open(fragile.path, t.TempDir())
@@ -325,7 +326,7 @@ func TestKilledDumpLeavesNoLinks(t *testing.T) {
 				t.Errorf("there were %v, and are %v", before, after)
 			}
 			image, err = hibernate.Checkpoint(t.Context(), engine, store.ImageDir("Objects"), h)
-			if err != nil && !h.isAlive() { // CRIU worked inside the program when it was killed, and took it along
+			if err != nil && h.endsSoon() { // CRIU worked inside the program when it was killed, and took it along
 				h.end(t)
 				store.Close()
 				continue
