@@ -77,7 +77,7 @@ func (s *Shell) makeGoldenOrRelaunch(ctx context.Context) error {
 	if doubt != nil {
 		s.process.SkipGolden(ctx)
 		s.logNewGoldenFailure(nil)
-		return timelimit.EndError(ctx)
+		return ctx.Err()
 	}
 	limited, cancel := timelimit.With(ctx, s.hibernateTimeLimit)
 	defer cancel()
