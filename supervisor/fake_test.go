@@ -76,9 +76,9 @@ func (p *plugin) step(ctx context.Context, step, detail string) error {
 			p.given = p.Config()
 			p.mu.Unlock()
 		}
-		return errors.Join(p.wait(ctx), p.fails)
+		return errors.Join(p.wait(ctx), p.startFailure())
 	case shelltest.Adopt:
-		return p.fails
+		return p.startFailure()
 	case shelltest.Deinitialize:
 		p.journal.add("end " + p.callsign + ", " + detail)
 		return p.wait(ctx)
@@ -96,6 +96,20 @@ func (p *plugin) step(ctx context.Context, step, detail string) error {
 		}
 	}
 	return nil
+}
+
+// failStarts makes each start fail with err; nil lets them succeed.
+func (p *plugin) failStarts(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.fails = err
+}
+
+// startFailure returns the error of each start, or nil.
+func (p *plugin) startFailure() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fails
 }
 
 // failWakes makes each wake fail with err; nil lets them succeed.

@@ -42,6 +42,7 @@ type restartState struct {
 	cancel     context.CancelFunc
 	plan       int  // number of the plan, so that a canceled one can be told from the present one
 	restarting bool // the activation under way is a restart
+	room       roomRetry
 }
 
 // restartRecord is the part of a restartState that outlives the host.
@@ -114,6 +115,7 @@ func (r *restarts) planOrCancelRestart(t shell.Transition) {
 	}
 	failed := t.To == shell.Deactivated && (state.restarting && t.Event == shell.Activate || endedByItself(t))
 	state.cancelPlannedRestart()
+	noRoom := state.room.note(t)
 	switch t.To {
 	case shell.Activation:
 		if t.Event == shell.Adopt {
@@ -125,7 +127,9 @@ func (r *restarts) planOrCancelRestart(t shell.Transition) {
 	default:
 		state.restarting = false
 	}
-	if failed && policyAsksForRestart(sh.Config().Restart.Policy, t) {
+	if noRoom {
+		r.planRoomRetry(sh, state)
+	} else if failed && policyAsksForRestart(sh.Config().Restart.Policy, t) {
 		r.planRestartOrGiveUp(sh, state)
 	}
 }
@@ -182,19 +186,28 @@ func (r *restarts) planRestartOrGiveUp(sh *shell.Shell, state *restartState) {
 		return
 	}
 	delay := restartPauseWithJitter(policy, len(record.Times))
+	record.Times = append(record.Times, time.Now().Add(delay))
+	r.s.log.Info().Str("callsign", sh.Callsign()).Int("restart", len(record.Times)).Stringer("in", delay.Round(time.Millisecond)).Msg("will start the plugin again")
+	// It is saved before the pause, so that a host killed during that has counted the restart.
+	r.restartLater(sh, state, delay, func() { r.records.saveOrDeleteNote(sh.Callsign()) })
+}
+
+// restartLater does first, and restarts the instance after delay, both in the background. The
+// caller holds mu.
+func (r *restarts) restartLater(sh *shell.Shell, state *restartState, delay time.Duration, first func()) {
 	state.next = time.Now().Add(delay)
-	record.Times = append(record.Times, state.next)
 	var ctx context.Context
 	ctx, state.cancel = context.WithCancel(r.s.ctx)
 	plan := state.plan
-	r.s.log.Info().Str("callsign", sh.Callsign()).Int("restart", len(record.Times)).Stringer("in", delay.Round(time.Millisecond)).Msg("will start the plugin again")
-	r.s.startBackground(func() { r.saveAndRestartAfter(ctx, delay, sh, state, plan) })
+	r.s.startBackground(func() {
+		first()
+		r.restartAfter(ctx, delay, sh, state, plan)
+	})
 }
 
-// saveAndRestartAfter saves the record and restarts the instance after delay, unless the
-// plan is canceled before or the instance is no longer deactivated. It logs a failure.
-func (r *restarts) saveAndRestartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, planNumber int) {
-	r.records.saveOrDeleteNote(sh.Callsign()) // first, so that a host killed during the pause has counted the restart
+// restartAfter restarts the instance after delay, unless the plan is canceled before or the
+// instance is no longer deactivated. It logs a failure.
+func (r *restarts) restartAfter(ctx context.Context, delay time.Duration, sh *shell.Shell, state *restartState, planNumber int) {
 	timer := time.NewTimer(delay)
 	defer timer.Stop()
 	select {

@@ -34,7 +34,10 @@ func TestStartOnFullDisk(t *testing.T) {
 				h.refuses("Controller.activate", "no space left on device")
 				promised := h.ask("Controller.clone", clone, nil) == nil
 				must(t, os.Remove(ballast))
-				h.must("Controller.activate", callsign, nil)
+				until(t, "the plugin to start by itself", func() bool {
+					state := h.status().State
+					return state == "suspended" || state == "resumed"
+				})
 				until(t, "hibernation to be available again", func() bool {
 					return h.ask("Controller.hibernate", callsign, nil) == nil
 				})
