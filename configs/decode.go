@@ -196,7 +196,7 @@ func (f *configFile) readInstance(t *tableReader, p *Plugin) {
 	t.ReadTextList("requires", &p.Requires, CheckCallsign)
 	t.ReadBool("probe", &p.Probe)
 	f.readRestart(t, &p.Restart)
-	f.readLimits(t, &p.Limits)
+	ReadLimits(t.Table, &p.Limits)
 	t.ReadPath("web-ui", &p.WebUI)
 	readAllowedWord(t, "web-ui-dialect", &p.WebUIDialect, "", DialectR4, DialectR5)
 	t.ReadPath("data", &p.Data)

@@ -1,6 +1,10 @@
 package configs
 
-import "math"
+import (
+	"math"
+
+	"dormouse/internal/tomltable"
+)
 
 // Limits are the limits on memory, processors and threads of all processes of an instance
 // together. A zero field sets no limit.
@@ -24,9 +28,9 @@ type Limits struct {
 	OpenFiles int `toml:"open-files" use:"exec"`
 }
 
-// readLimits reads the table "limits" of a plugin.
-func (f *configFile) readLimits(t *tableReader, l *Limits) {
-	t = t.table("limits", "in the limits table "+t.Name, "a table")
+// ReadLimits reads the table "limits" that is in a table of an instance or of privileges.
+func ReadLimits(table *tomltable.Table, l *Limits) {
+	t := &tableReader{Table: table.Table("limits", "in the limits table "+table.Name, "a table")}
 	t.ReadParsed("memory", `a size such as "64MiB"`, &l.Memory)
 	if t.Has("swap") {
 		l.Swap = new(Bytes)
