@@ -16,6 +16,10 @@ const logName = "criu.log"
 // sometimes the PID, and the line of CRIU's source.
 var errorPrefix = regexp.MustCompile(`^(\([0-9.]+\)\s+)?(\s*\d+:\s*)?Error \([^)]*\):\s*`)
 
+// relativePath matches the beginning of a message about a file, up to its path, if that lacks
+// its first slash: CRIU gives paths as relative to the root.
+var relativePath = regexp.MustCompile(`^Can't open file ([^/])`)
+
 // harmlessError is the text of an error in CRIU's log after which CRIU goes on.
 const harmlessError = "Can't setup RLIMIT_NOFILE for self"
 
@@ -38,7 +42,7 @@ func errorFromLogOr(dir string, fallback error) error {
 		if at == "" || strings.Contains(line, harmlessError) {
 			continue
 		}
-		found = append(found, line[len(at):])
+		found = append(found, relativePath.ReplaceAllString(line[len(at):], "Can't open file /$1"))
 		if len(found) == maxQuoted {
 			break
 		}

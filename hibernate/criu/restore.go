@@ -55,12 +55,11 @@ func (e *Engine) restoreStopped(ctx context.Context, r hibernate.RestoreOrder, m
 	if lazyPager != nil {
 		opts.LazyPages, o.serve = new(true), lazyPager.RunRestoreAndServe
 	}
-	err = s.runRequestOnce(ctx, o)
-	if err == nil && !made.complete {
-		err = errors.New("CRIU did not say which process it made")
+	if err = s.runRequestOnce(ctx, o); err != nil {
+		return nil, explainTakenAddress(r.Dir, err)
 	}
-	if err != nil {
-		return nil, err
+	if !made.complete {
+		return nil, errors.New("CRIU did not say which process it made")
 	}
 	if err := waitTreeStopped(ctx, made.root); err != nil {
 		return nil, err

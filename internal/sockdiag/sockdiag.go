@@ -1,5 +1,5 @@
 // Package sockdiag asks the kernel which user owns the other end of a TCP connection
-// inside this machine. It does not know what the user may do.
+// inside this machine, and which socket has an address. It does not know what the user may do.
 package sockdiag
 
 import (
