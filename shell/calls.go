@@ -97,6 +97,11 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.C
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wakes := s.Config().OnCall == configs.OnCallWake
+	if !s.state.TakesCalls() {
+		if why := s.refusal(); why != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrUnavailable, why)
+		}
+	}
 	switch {
 	case s.startExpected && waitsForStart:
 		held, err = s.holdCall(messageBytes)

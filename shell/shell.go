@@ -34,6 +34,7 @@ type Shell struct {
 	process            Process // the backend, nil for a built-in
 	requirements       Requirements
 	unstartable        error // why the instance is never activated, nil for no cause
+	refusal            func() error
 	onDismissed        func()
 	onPostMortem       func(why Reason, err error, evidence func() Evidence)
 	onLost             func(Loss)
@@ -87,6 +88,9 @@ type Options struct {
 	// Unstartable, if not nil, is why the instance must never be activated. The instance is then
 	// deactivated, with that error in its status, whatever an earlier host left of it.
 	Unstartable error
+	// Refusal returns why the instance is not activated, and takes no call while it is not
+	// active, nil if it may. It must not block. A nil Refusal refuses nothing.
+	Refusal func() error
 	// Dismissed, if not nil, is called when a deactivation finds the instance deactivated
 	// already. It must not block.
 	Dismissed func()
@@ -113,6 +117,7 @@ func New(o Options) *Shell {
 		observer:           o.Observer,
 		requirements:       o.Requirements,
 		unstartable:        o.Unstartable,
+		refusal:            o.Refusal,
 		onDismissed:        o.Dismissed,
 		onPostMortem:       o.PostMortem,
 		onLost:             o.Lost,
@@ -121,6 +126,9 @@ func New(o Options) *Shell {
 		reason:             Startup,
 		since:              time.Now(),
 		made:               time.Now(),
+	}
+	if s.refusal == nil {
+		s.refusal = func() error { return nil }
 	}
 	if s.requirements == nil {
 		s.requirements = noRequirements{}
@@ -153,8 +161,22 @@ func (s *Shell) Callsign() string { return s.callsign }
 // Config returns the present configuration of the instance.
 func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 
-// Unstartable returns why the instance is never activated, nil for an instance that may be.
-func (s *Shell) Unstartable() error { return s.unstartable }
+// Unstartable returns why the instance is not activated, nil for an instance that may be.
+func (s *Shell) Unstartable() error {
+	if s.unstartable != nil {
+		return s.unstartable
+	}
+	return s.refusal()
+}
+
+// LogLines returns the last lines that the plugin has written, oldest first; none for a
+// built-in.
+func (s *Shell) LogLines() []string {
+	if s.process == nil {
+		return nil
+	}
+	return s.process.Evidence().Log
+}
 
 // Close makes the shell refuse every operation but Deactivate, gives up an activation that
 // is under way, and returns when no goroutine of the shell runs any more. The instance must
@@ -265,8 +287,8 @@ func (s *Shell) Destroy(ctx context.Context, why Reason) error {
 
 // activateHoldingTurn is Activate for a caller that has the turn.
 func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
-	if s.unstartable != nil {
-		return fmt.Errorf("cannot activate: %w: %w", ErrIllegalState, s.unstartable)
+	if cause := s.Unstartable(); cause != nil {
+		return fmt.Errorf("cannot activate: %w: %w", ErrIllegalState, cause)
 	}
 	switch s.State() {
 	case Activated:

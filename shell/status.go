@@ -106,7 +106,7 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 		Control:     s.control,
 		Reason:      s.reason,
 		Since:       s.since,
-		Err:         cmp.Or(s.unstartable, s.failure),
+		Err:         cmp.Or(s.unstartable, s.refusal(), s.failure),
 		StartedFrom: s.warmStarts.startedFrom,
 		History:     slices.Clone(s.history),
 		FailedWakes: s.failedWakes.count,

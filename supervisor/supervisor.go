@@ -98,6 +98,9 @@ type Options struct {
 	// CheckCallsign returns why this host has no place for an instance of that
 	// callsign; nil accepts every callsign.
 	CheckCallsign func(callsign string) error
+	// Refusal returns why the instances of a source are not activated, and take no call while
+	// they are not active, nil if they may. It must not block, and is not asked about the files.
+	Refusal func(source string) error
 	// RemoveKept removes the files that the backend of a destroyed clone has kept; nil
 	// when backends keep none.
 	RemoveKept func(callsign string) error
@@ -254,6 +257,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Observer:         observer{&s.events, s},
 		Requirements:     requirements{s, config.Callsign},
 		Unstartable:      unstartable,
+		Refusal:          func() error { return s.refusalOf(config.Callsign) },
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		Lost:             s.losses.noteOfShell,
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
@@ -263,6 +267,15 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 	})
 	s.conditions.setInstancePresent(config.Callsign, sh.State() == shell.Hibernated || sh.NeedsAdoption())
 	return sh
+}
+
+// refusalOf returns why the source of an instance has it not activated, nil if it may be.
+func (s *Supervisor) refusalOf(callsign string) error {
+	source, _ := s.SourceOf(callsign)
+	if source == FilesSource || s.options.Refusal == nil {
+		return nil
+	}
+	return s.options.Refusal(source)
 }
 
 // Shell returns the instance of that callsign, or false. Case matters, as in Thunder.
