@@ -136,6 +136,9 @@ func (s *Shell) runWithStopTimeout(ctx context.Context, part func(context.Contex
 // already.
 func (s *Shell) takeStateControlStep(ctx context.Context, event Event, command statecontrol.Command, why Reason) error {
 	control := s.information().StateControl
+	if s.State() == Hibernated {
+		return fmt.Errorf("cannot %s: %w: it is hibernated, activate it first", event, ErrNoStateControl)
+	}
 	if s.State() != Activated || control == nil {
 		return fmt.Errorf("cannot %s: %w", event, ErrNoStateControl)
 	}

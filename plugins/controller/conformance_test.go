@@ -262,7 +262,7 @@ func testConformance(t *testing.T, spoken string) { //nolint:thelper // the test
 		{"hibernate", call("Controller.1.hibernate", `{"callsign":"Auto","timeout":"5000"}`), ok, ""},
 		{"call what is hibernated", call("Auto.1.echo", ""), `{"jsonrpc":"2.0","id":1,"error":{"code":46,"message":"Service is hibernated"}}`, ""},
 		{"hibernate again", call("Controller.1.hibernate", `{"callsign":"Auto"}`), illegalText + `cannot hibernate: the instance is in a state that does not allow this: it is hibernated"}}}`, ""},
-		{"suspend what is hibernated", call("Controller.1.suspend", `{"callsign":"Auto"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"ERROR_UNAVAILABLE","data":{"cause":"cannot suspend: the instance has no state control now"}}}`, ""},
+		{"suspend what is hibernated", call("Controller.1.suspend", `{"callsign":"Auto"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":2,"message":"ERROR_UNAVAILABLE","data":{"cause":"cannot suspend: the instance has no state control now: it is hibernated, activate it first"}}}`, ""},
 		{"unavailable while hibernated", call("Controller.1.unavailable", `{"callsign":"Auto"}`), illegalText + `cannot make unavailable: the instance is in a state that does not allow this: it is hibernated"}}}`, ""},
 		{"wake", call("Controller.1.activate", `{"callsign":"Auto"}`), ok, ""},
 		{"call after the wake", call("Auto.1.echo", `true`), `{"jsonrpc":"2.0","id":1,"result":true}`, ""},
