@@ -287,8 +287,8 @@ func (s *Store) estimateAndCheckDiskSpace(dir *ImageDir, treePIDs []int) (need i
 	}
 	need = procfs.UnbackedBytes(treePIDs) + imageOverhead
 	if need > free {
-		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free besides the reserve",
-			ErrSpace, bytesize.Format(need), s.dir, bytesize.Format(max(0, free)))
+		return need, fmt.Errorf("%w: the image needs about %s, %s has %s free besides [hibernate] reserve of %s; free some, or lower that",
+			ErrSpace, bytesize.Format(need), s.dir, bytesize.Format(max(0, free)), bytesize.Format(s.limits.Reserve))
 	}
 	return need, nil
 }
