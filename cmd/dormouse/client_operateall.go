@@ -49,6 +49,10 @@ func (c *client) operateOnAll(ctx context.Context, t *terminal, o operation, lim
 	if format.isJSON() {
 		return errors.Join(t.printIndentedJSON(s.outcomes), failed)
 	}
+	if len(s.callsigns) == 0 {
+		t.printErrf("%s: there is nothing to do, no plugin is in a state for it\n", o.name)
+		return failed
+	}
 	t.printErrf("%s: %d of %d done in %s\n", o.name, s.succeeded(), len(s.callsigns), formatSeconds(time.Since(s.begun)))
 	return failed
 }

@@ -138,7 +138,7 @@ func TestWakeAll(t *testing.T) {
 	if awake := h.awakeFor(); awake["B"] != 90_000 || len(awake) != 1 {
 		t.Errorf("they are kept awake for %v ms, want B for 90000", awake)
 	}
-	dormouse(t, nil, "plugin", "wake", "--all", "--host", address).expect(t, exitDone, "!wake: 0 of 0 done")
+	dormouse(t, nil, "plugin", "wake", "--all", "--host", address).expect(t, exitDone, "!wake: there is nothing to do, no plugin is in a state for it")
 	dormouse(t, nil, "plugin", "wake", "C", "--host", address).expect(t, exitFailed, "!cannot wake C: it does not sleep, it is deactivated; try: dormouse plugin activate C")
 	dormouse(t, nil, "plugin", "wake", "E", "--host", address).expect(t, exitDone, "E was resumed already")
 }

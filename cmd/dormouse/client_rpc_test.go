@@ -69,6 +69,9 @@ func TestEveryVerbTeaches(t *testing.T) {
 		if !strings.Contains(help, "Example:\n  dormouse ") || v.summary == "" {
 			t.Errorf("dormouse %s --help has no example or no summary:\n%s", v.name, help)
 		}
+		if strings.Contains(help, "(default false)") {
+			t.Errorf("dormouse %s --help says of a switch that it is off:\n%s", v.name, help)
+		}
 	}
 }
 

@@ -44,7 +44,7 @@ func (v verb) helpText() string {
 		if len(f.Name) == 1 {
 			dashes = "-"
 		}
-		if f.DefValue != "" && f.DefValue != "0s" {
+		if f.DefValue != "" && f.DefValue != "0s" && f.DefValue != "false" {
 			about += fmt.Sprintf(" (default %s)", f.DefValue)
 		}
 		rows.addRow("  "+strings.TrimSpace(dashes+f.Name+" "+name), about)
