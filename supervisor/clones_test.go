@@ -285,7 +285,7 @@ func TestStoreOfAnother(t *testing.T) {
 // storeClone puts a clone into the store as the first version of a host did.
 func storeClone(t *testing.T, path, of string, p configs.Plugin) {
 	t.Helper()
-	s, err := store.OpenAndVerify(path)
+	s, err := store.Open(path, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -260,7 +260,7 @@ func TestCloneOfADestroyedSource(t *testing.T) {
 // A store in which clones follow each other in a circle, which no host should write, is read.
 func TestClonesInACircle(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
-	s, err := store.OpenAndVerify(path)
+	s, err := store.Open(path, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -296,7 +296,7 @@ func TestClonesOfTheFirstVersion(t *testing.T) {
 	storeClone(t, path, "A", old)
 	storeClone(t, path, "Old", below)
 	storeClone(t, path, "Later", orphan)
-	s, err := store.OpenAndVerify(path)
+	s, err := store.Open(path, store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

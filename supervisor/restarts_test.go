@@ -17,7 +17,7 @@ import (
 // keeping gives the host a store.
 func keeping(path string) func(*Options) {
 	return func(o *Options) {
-		s, err := store.OpenAndVerify(path)
+		s, err := store.Open(path, store.Options{})
 		if err != nil {
 			panic(err)
 		}

@@ -19,7 +19,7 @@ import (
 // full copy of the source's configuration.
 func storeClone(t *testing.T, root, of string, p configs.Plugin) {
 	t.Helper()
-	s, err := store.OpenAndVerify(filepath.Join(root, "store.db"))
+	s, err := store.Open(filepath.Join(root, "store.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

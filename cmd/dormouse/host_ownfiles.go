@@ -10,6 +10,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate"
 	"dormouse/hibernate/criu"
+	"dormouse/internal/store"
 	"dormouse/internal/tamper"
 	"dormouse/plugins/access"
 	"dormouse/shell/process"
@@ -40,7 +41,8 @@ func checkOwnFiles(config configs.Config) error {
 // not exist.
 func ownFiles(config configs.Config) (paths []string) {
 	root, images := config.Host.Root, config.Hibernate.Dir
-	for _, name := range []string{"bin", "store.db", "post-mortem", process.PersistentName} {
+	names := append(store.FilesBeside("store.db"), "bin", "store.db", "post-mortem", process.PersistentName)
+	for _, name := range names {
 		paths = append(paths, filepath.Join(root, name))
 	}
 	paths = append(paths, string(access.TokenFileIn(root)), images, hibernate.KeyPath(images), config.Hibernate.KeyFile)

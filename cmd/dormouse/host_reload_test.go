@@ -184,7 +184,7 @@ stop-timeout = "1m"
 // A clone is there in the next host, and outlives a reload.
 func TestCloneOutlivesTheHost(t *testing.T) {
 	root := t.TempDir()
-	kept, err := store.OpenAndVerify(filepath.Join(root, "store.db"))
+	kept, err := store.Open(filepath.Join(root, "store.db"), store.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

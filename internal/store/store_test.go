@@ -2,6 +2,7 @@ package store
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -14,7 +15,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"go.etcd.io/bbolt"
 )
 
 // writerEnv is the variable that makes the test binary a process that writes to the store
@@ -33,17 +33,13 @@ func TestMain(m *testing.M) {
 // the variable ends in " dies" the process kills itself before its first commit.
 func writeNumbers(variable string) error {
 	path, dies := strings.CutSuffix(variable, " dies")
-	s, err := OpenAndVerify(path)
+	s, err := Open(path, Options{})
 	if err != nil {
 		return err
 	}
 	if dies {
-		return s.db.Update(func(tx *bbolt.Tx) error {
-			bucket, err := tx.CreateBucketIfNotExists([]byte("numbers"))
-			if err != nil {
-				return err
-			}
-			if err := bucket.Put([]byte("n"), addChecksum([]byte("99"))); err != nil {
+		return s.Update(context.Background(), func(tx *Tx) error {
+			if err := BucketOf[int](s, "numbers").PutIn(tx, "n", 99); err != nil {
 				return err
 			}
 			return syscall.Kill(os.Getpid(), syscall.SIGKILL)
@@ -66,7 +62,7 @@ type entry struct {
 
 func openStore(t *testing.T, path string) *Store {
 	t.Helper()
-	s, err := OpenAndVerify(path)
+	s, err := Open(path, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -162,7 +158,7 @@ func TestSecondProcessIsKeptOut(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "store.db")
 	openStore(t, path)
 	begun := time.Now()
-	if _, err := OpenAndVerify(path); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), path+": another process uses it") {
 		t.Errorf("got %v", err)
 	}
 	if took := time.Since(begun); took > 10*lockTimeout {
@@ -217,61 +213,8 @@ func TestKilledBeforeCommit(t *testing.T) {
 	}
 }
 
-// Opening a damaged file is an error that names the file, and does not change it.
-func TestDamage(t *testing.T) {
-	made := filepath.Join(t.TempDir(), "made.db")
-	s := openStore(t, made)
-	for n := range 100 {
-		if err := BucketOf[entry](s, "entries").Put(fmt.Sprint("key", n), entry{Name: strings.Repeat("x", 200)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := s.Close(); err != nil {
-		t.Fatal(err)
-	}
-	whole, err := os.ReadFile(made)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, damage := range map[string]func([]byte) []byte{
-		"truncated":           func(b []byte) []byte { return b[:len(b)/2] },
-		"truncated to a page": func(b []byte) []byte { return b[:4096] },
-		"no database":         func([]byte) []byte { return []byte(strings.Repeat("hello ", 4000)) },
-		"zeros":               func(b []byte) []byte { return make([]byte, len(b)) },
-		"pages of zeros":      func(b []byte) []byte { clear(b[8192:]); return b },
-		"pages of ones": func(b []byte) []byte {
-			for i := range b[8192:] {
-				b[8192+i] = 0xff
-			}
-			return b
-		},
-		"a flipped bit in every record": func(b []byte) []byte {
-			return []byte(strings.ReplaceAll(string(b), "xxxxxx", "xxxxxy"))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			path := filepath.Join(t.TempDir(), "store.db")
-			damaged := damage(append([]byte(nil), whole...))
-			if err := os.WriteFile(path, damaged, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			_, err := OpenAndVerify(path)
-			if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), "cannot open "+path) || !strings.Contains(err.Error(), "move it away") {
-				t.Errorf("got %v", err)
-			}
-			if now, err := os.ReadFile(path); err != nil || string(now) != string(damaged) {
-				t.Errorf("the file was changed (%v)", err)
-			}
-			if err := os.Remove(path); err != nil {
-				t.Fatal(err)
-			}
-			openStore(t, path)
-		})
-	}
-}
-
 func TestPlaceThatCannotBe(t *testing.T) {
-	if _, err := OpenAndVerify(filepath.Join(t.TempDir(), "none", "store.db")); !errors.Is(err, os.ErrNotExist) {
+	if _, err := Open(filepath.Join(t.TempDir(), "none", "store.db"), Options{}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -137,11 +137,17 @@ func (h *Host) openStores() (err error) {
 	if h.options.private {
 		return nil
 	}
-	if h.store, err = store.OpenAndVerify(filepath.Join(config.Host.Root, storeName)); err != nil {
+	if h.store, err = h.openStore(); err != nil {
 		return err
 	}
 	h.Processes.Images.SetLimits(h.imageLimits(config.Hibernate))
 	return readKeyAndSetPacking(h.Processes.Images, config.Hibernate)
+}
+
+// openStore opens the store of changes at run time, and logs what there is to tell about it.
+func (h *Host) openStore() (*store.Store, error) {
+	path := filepath.Join(h.options.Config.Host.Root, storeName)
+	return store.Open(path, store.Options{Told: func(message string) { h.log.Warn().Msg(message) }})
 }
 
 // makeSupervisorAndFronts makes the supervisor and the fronts, and connects them. A private

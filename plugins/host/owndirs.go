@@ -10,6 +10,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/internal/ownedtree"
+	"dormouse/internal/store"
 	"dormouse/shell/process"
 )
 
@@ -43,7 +44,7 @@ func (h *Host) claimOwnDirs() error {
 	if err != nil || !isNew {
 		return err
 	}
-	others, err := ownedtree.ForeignEntries(root, append(slices.Clone(namesInRoot), filepath.Base(images))...)
+	others, err := ownedtree.ForeignEntries(root, slices.Concat(namesInRoot, store.FilesBeside(storeName), []string{filepath.Base(images)})...)
 	if len(others) > 0 && !h.options.private {
 		h.log.Warn().Str("root", root).Msg("the root directory is not the host's alone, and the host leaves the rest alone: " + strings.Join(others, ", "))
 	}

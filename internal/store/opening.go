@@ -1,0 +1,200 @@
+package store
+
+import (
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"modernc.org/sqlite"
+
+	"dormouse/internal/atomicfile"
+	"dormouse/internal/filelock"
+	"dormouse/internal/regularfile"
+	"dormouse/internal/store/carryover"
+)
+
+// lockTimeout is how long Open waits for another process to close the file.
+const lockTimeout = 2 * time.Second
+
+// What stands beside the file: SQLite's log of changes and the index of that, and the lock of
+// the process that writes.
+const (
+	walSuffix  = "-wal"
+	shmSuffix  = "-shm"
+	lockSuffix = "-lock"
+)
+
+// FilesBeside returns the names of what may stand beside a store of that name, and belongs to
+// it.
+func FilesBeside(name string) []string {
+	return []string{name + walSuffix, name + shmSuffix, name + lockSuffix}
+}
+
+// file is the open file with its connections.
+type file struct {
+	lock    *os.File // nil for one in memory
+	db      *sql.DB
+	writer  *connection // used by the writer alone
+	readers *readers
+	isNew   bool // it was made when it was opened
+}
+
+// openFile opens the file at path, or makes it, and verifies its records.
+func openFile(path string, o Options) (_ *file, err error) {
+	if real, err := filepath.EvalSymlinks(path); err == nil {
+		path = real // what SQLite puts beside it must be beside it
+	}
+	lock, err := lockFor(path)
+	if err != nil {
+		return nil, openError(path, err)
+	}
+	f := &file{lock: lock}
+	defer func() {
+		if err != nil {
+			err = errors.Join(openError(path, err), f.close())
+		}
+	}()
+	if f.isNew, err = prepare(path, o); err != nil {
+		return nil, err
+	}
+	if f.db, err = database(path); err != nil {
+		return nil, err
+	}
+	if f.writer, err = connect(f.db, writerSettings); err != nil {
+		return nil, err
+	}
+	f.readers = newReaders(f.db)
+	if err = f.writer.inTransaction(makeOwnTables); err != nil {
+		return nil, err
+	}
+	return f, f.writer.inTransaction(verifyAllRecords)
+}
+
+// openInMemory opens a file of which nothing is left when it is closed.
+func openInMemory() (*file, error) {
+	connector, err := sqlite.NewConnector(":memory:")
+	if err != nil {
+		return nil, err
+	}
+	f := &file{db: opened(connector)}
+	if f.writer, err = connect(f.db, settings); err == nil {
+		err = f.writer.inTransaction(makeOwnTables)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+// lockFor locks the file at path against other processes that write, until the lock is closed.
+func lockFor(path string) (*os.File, error) {
+	lock, err := regularfile.OpenFile(path+lockSuffix, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := filelock.Lock(lock, lockTimeout); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return lock, nil
+}
+
+// prepare makes sure that SQLite finds a file of its own at path, which it makes if there is
+// none. A file of bbolt is replaced by one with the same records.
+func prepare(path string, o Options) (isNew bool, err error) {
+	for _, suffix := range []string{walSuffix, shmSuffix} {
+		if info, err := os.Lstat(path + suffix); err == nil && !info.Mode().IsRegular() {
+			return false, &fs.PathError{Op: "open", Path: path + suffix, Err: regularfile.ErrNotRegular}
+		}
+	}
+	begin, err := beginOf(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return true, makeEmpty(path)
+	case err != nil:
+		return false, err
+	case len(begin) == 0:
+		return true, nil
+	case carryover.IsBegin(begin):
+		return false, carryOver(path, o)
+	default:
+		return false, nil
+	}
+}
+
+// beginOf returns the first bytes of the file.
+func beginOf(path string) ([]byte, error) {
+	f, err := regularfile.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	begin := make([]byte, 100)
+	n, err := io.ReadFull(f, begin)
+	if err == io.EOF || err == io.ErrUnexpectedEOF { //nolint:errorlint // ReadFull returns these two as they are
+		err = nil
+	}
+	return begin[:n], err
+}
+
+// makeEmpty makes an empty file with mode 0600, which SQLite's other files get from it.
+func makeEmpty(path string) error {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	err = errors.Join(f.Chmod(0o600), f.Close(), atomicfile.SyncDir(filepath.Dir(path)))
+	return err
+}
+
+// openError returns the error of Open for one of the steps to it.
+func openError(path string, err error) error {
+	err = explained(err)
+	switch {
+	case errors.Is(err, filelock.ErrLocked), errors.Is(err, carryover.ErrInUse):
+		return fmt.Errorf("cannot open %s: another process uses it", path)
+	case errors.Is(err, carryover.ErrDamaged):
+		err = fmt.Errorf("%w: %w", ErrDamaged, err)
+		fallthrough
+	case errors.Is(err, ErrDamaged):
+		return fmt.Errorf("cannot open %s: %w; restore it from a backup, or move it away to start without its records", path, err)
+	case isSystemError(err):
+		return fmt.Errorf("cannot open the store: %w", err)
+	default:
+		return fmt.Errorf("cannot open %s: %w", path, err)
+	}
+}
+
+// replaceWriter replaces the connection that writes after an error that may have left it in
+// the middle.
+func (f *file) replaceWriter() error {
+	f.writer.close()
+	made, err := connect(f.db, writerSettings)
+	if err != nil {
+		return explained(err)
+	}
+	f.writer = made
+	return nil
+}
+
+// close closes the connections, and lets other processes open the file.
+func (f *file) close() error {
+	if f.readers != nil {
+		f.readers.close()
+	}
+	if f.writer != nil {
+		f.writer.close()
+	}
+	var errs []error
+	if f.db != nil {
+		errs = append(errs, f.db.Close())
+	}
+	if f.lock != nil {
+		errs = append(errs, f.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,91 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"dormouse/internal/atomicfile"
+)
+
+// fileVersion is the version of the file as a whole, which SQLite keeps as user_version.
+const fileVersion = 1
+
+// owner is who has defined tables in the file: a name, and the SQL of each version.
+type owner struct {
+	name     string
+	versions []string
+}
+
+// own are the store's tables of records.
+var own = owner{"records", []string{`
+CREATE TABLE records (
+	bucket   TEXT NOT NULL,
+	key      TEXT NOT NULL,
+	value    TEXT NOT NULL, -- JSON
+	checksum INTEGER NOT NULL, -- CRC-32C of all that stands before
+	PRIMARY KEY (bucket, key)
+);
+`}}
+
+// Define makes the tables of one owner, or brings them up to date: each version is the SQL
+// that makes it of the version before, and is run once in the life of a file. Versions are
+// only ever added. The error wraps ErrNewer if the file has a version that is not among them.
+func (s *Store) Define(name string, versions ...string) error {
+	tables := owner{name, versions}
+	err := s.Update(context.Background(), tables.bringUpToDate)
+	if err != nil && !atomicfile.IsNoRoom(err) {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.file == nil || err == nil { // a file that is made later gets them then
+		s.owners = append(s.owners, tables)
+		return nil
+	}
+	return err
+}
+
+// makeOwnTables makes the store's own tables in a new file. The error wraps ErrNewer if a
+// newer version of this program has made the file.
+func makeOwnTables(tx *Tx) error {
+	var version int
+	if err := tx.QueryRow("PRAGMA user_version").Scan(&version); err != nil {
+		return err
+	}
+	if version > fileVersion {
+		return fmt.Errorf("%w: it has version %d, this program knows %d; install the newer one again", ErrNewer, version, fileVersion)
+	}
+	if version == 0 {
+		err := tx.connection.run(fmt.Sprintf(`
+			PRAGMA user_version = %d;
+			CREATE TABLE owners (name TEXT PRIMARY KEY, version INTEGER NOT NULL);`, fileVersion))
+		if err != nil {
+			return err
+		}
+	}
+	return own.bringUpToDate(tx)
+}
+
+// bringUpToDate runs the versions that the file does not have yet.
+func (o owner) bringUpToDate(tx *Tx) error {
+	has := 0
+	err := tx.QueryRow("SELECT version FROM owners WHERE name = ?", o.name).Scan(&has)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return fmt.Errorf("cannot read the version of %s: %w", o.name, err)
+	}
+	if has > len(o.versions) {
+		return fmt.Errorf("%w: its %s have version %d, this program knows %d; install the newer one again", ErrNewer, o.name, has, len(o.versions))
+	}
+	if has == len(o.versions) {
+		return nil
+	}
+	for n, version := range o.versions[has:] {
+		if err := tx.connection.run(version); err != nil {
+			return fmt.Errorf("cannot make version %d of %s: %w", has+n+1, o.name, err)
+		}
+	}
+	_, err = tx.Exec("INSERT OR REPLACE INTO owners VALUES (?, ?)", o.name, len(o.versions))
+	return err
+}
