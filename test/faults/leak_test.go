@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -49,6 +50,24 @@ func (s *site) steady() (u used, host, image int64) {
 	return u, host, image
 }
 
+// comesBackTo fails the test unless the site soon uses what it used then, or has fewer
+// goroutines: some end a while after their work, on a busy machine late.
+func (s *site) comesBackTo(then used) (host, image int64) {
+	s.t.Helper()
+	var now used
+	for late := time.Now().Add(patience); ; {
+		now, host, image = s.use()
+		now.Goroutines = max(now.Goroutines, then.Goroutines)
+		if cmp.Equal(then, now) {
+			return host, image
+		}
+		if time.Now().After(late) {
+			s.t.Errorf("it does not come back to what it was:\n%s", cmp.Diff(then, now))
+			return host, image
+		}
+	}
+}
+
 // A thousand sleeps leave nothing behind: what there is after fifty is what there
 // is in the end, while the plugin is awake and while it sleeps.
 func TestThousandSleeps(t *testing.T) {
@@ -57,7 +76,7 @@ func TestThousandSleeps(t *testing.T) {
 	s := newSite(t, "", counter())
 	h := s.start("")
 	h.ready()
-	var awake, asleep, now used
+	var awake, asleep used
 	var memory, image, size int64
 	last := cycles(1000, 100)
 	for cycle := 1; cycle <= last; cycle++ {
@@ -66,7 +85,7 @@ func TestThousandSleeps(t *testing.T) {
 		case last / 20:
 			asleep, _, image = s.steady()
 		case last:
-			now, _, size = s.steady()
+			_, size = s.comesBackTo(asleep)
 		}
 		h.must("Controller.activate", callsign, nil)
 		h.must("Counter.increment", nil, nil)
@@ -74,13 +93,7 @@ func TestThousandSleeps(t *testing.T) {
 			awake, memory, _ = s.steady()
 		}
 	}
-	if diff := cmp.Diff(asleep, now); diff != "" {
-		t.Errorf("asleep, from cycle %d to %d:\n%s", last/20, last, diff)
-	}
-	now, grown, _ := s.steady()
-	if diff := cmp.Diff(awake, now); diff != "" {
-		t.Errorf("awake, from cycle %d to %d:\n%s", last/20, last, diff)
-	}
+	grown, _ := s.comesBackTo(awake)
 	t.Logf("from cycle %d to %d the host went from %d to %d KiB, the image from %d to %d", last/20, last, memory>>10, grown>>10, image>>10, size>>10)
 	if grown > memory+16<<20 || size > image+image/2 {
 		t.Error("something grows")
