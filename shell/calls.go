@@ -103,7 +103,7 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.C
 		}
 	}
 	switch {
-	case s.startExpected && waitsForStart:
+	case s.replacing, s.startExpected && waitsForStart:
 		held, err = s.holdCall(messageBytes)
 		return nil, held, err
 	case s.startExpected:
@@ -132,7 +132,7 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.C
 func (s *Shell) DeliversCalls() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.startExpected || s.state.TakesCalls() || s.state.HoldsCalls() && s.Config().OnCall == configs.OnCallWake
+	return s.startExpected || s.replacing || s.state.TakesCalls() || s.state.HoldsCalls() && s.Config().OnCall == configs.OnCallWake
 }
 
 // enterProbeIfActive counts a probe (health, Exists) as in flight if the instance is

@@ -90,6 +90,8 @@ func (s *Shell) heldCallTimeoutError(ctx context.Context) error {
 	switch {
 	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return fmt.Errorf("%w: %w", ErrNotDelivered, ctx.Err())
+	case s.isReplacing():
+		return &CallTimeoutError{why: "the plugin is being replaced, and the new one does not run yet"}
 	case s.IsStartExpected():
 		return &CallTimeoutError{why: "the host is still starting, and has not started the instance yet"}
 	}

@@ -13,6 +13,7 @@ const (
 	MaxHeldBytes    = maxHeldBytes
 	HistoryLength   = historyLength
 	ConfigureEvent  = configureEvent
+	RestartEvent    = restartEvent
 	MaxQuestionTime = maxQuestionTime
 )
 

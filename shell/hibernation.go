@@ -32,17 +32,23 @@ func (s *Shell) MoveToDisk(ctx context.Context, why Reason, limit time.Duration)
 		if s.State() == Hibernated && !s.sleepsInPlace() {
 			return nil
 		}
-		err := s.takeStep(ctx, MoveToDisk, why, s.process.MoveToDisk)
-		switch {
-		case errors.Is(err, ErrExited): // the plugin did not survive the attempt
-			return s.stopAfterExit(ctx, err)
-		case errors.Is(err, ErrAwake):
-			return errors.Join(err, s.activateHoldingTurn(ctx, Failure))
-		case err == nil:
-			s.log.Info().Msg("went from sleep in place to an image")
-		}
-		return err
+		return s.moveToDiskHoldingTurn(ctx, why)
 	})
+}
+
+// moveToDiskHoldingTurn is MoveToDisk for a plugin that sleeps in place, for a caller that has
+// the turn.
+func (s *Shell) moveToDiskHoldingTurn(ctx context.Context, why Reason) error {
+	err := s.takeStep(ctx, MoveToDisk, why, s.process.MoveToDisk)
+	switch {
+	case errors.Is(err, ErrExited): // the plugin did not survive the attempt
+		return s.stopAfterExit(ctx, err)
+	case errors.Is(err, ErrAwake):
+		return errors.Join(err, s.activateHoldingTurn(ctx, Failure))
+	case err == nil:
+		s.log.Info().Msg("went from sleep in place to an image")
+	}
+	return err
 }
 
 // endWithoutWake gives up what a hibernated plugin sleeps in, because of why, and reports the

@@ -198,6 +198,13 @@ func (s *Shell) resumeIdleInBackground() {
 	})
 }
 
+// idlePhase returns how far the host is with suspending the plugin because it is idle.
+func (s *Shell) idlePhase() idlePhase {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.idle.phase
+}
+
 // setIdlePhase sets the phase and returns the one before.
 func (s *Shell) setIdlePhase(to idlePhase) (before idlePhase) {
 	s.mu.Lock()

@@ -87,6 +87,7 @@ const (
 	Lapse           Event = "lapse" // end, because a requirement no longer holds
 	Deactivate      Event = "deactivate"
 	MakeUnavailable Event = "unavailable"
+	Replace         Event = "replace" // end a plugin to start its successor in the same turn, and start that
 	Suspend         Event = "suspend"
 	Resume          Event = "resume"
 	Hibernate       Event = "hibernate"
@@ -136,6 +137,8 @@ var Lifecycle = []Row{
 	{Event: Deactivate, From: Precondition, Then: Deactivated, Else: Deactivated},
 	{Event: Deactivate, From: Unavailable, Then: Deactivated, Else: Deactivated},
 	{Event: MakeUnavailable, From: Deactivated, Then: Unavailable, Else: Deactivated},
+	{Event: Replace, From: Activated, During: Deactivation, Then: Deactivated, Else: Deactivated},
+	{Event: Replace, From: Deactivated, During: Activation, Then: Activated, Else: Deactivated},
 	{Event: Suspend, From: Activated, Then: Activated, Else: Activated},
 	{Event: Resume, From: Activated, Then: Activated, Else: Activated},
 	{Event: Hibernate, From: Activated, During: Hibernating, Then: Hibernated, Else: Activated, NeedsControl: statecontrol.Suspended},

@@ -21,7 +21,7 @@ import (
 
 var (
 	allStates = []shell.State{shell.Unavailable, shell.Deactivated, shell.Deactivation, shell.Activated, shell.Activation, shell.Precondition, shell.Hibernated, shell.Hibernating, shell.Waking, shell.Destroyed}
-	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.Retire, shell.PutBack, shell.MoveToDisk, shell.Evict, shell.GiveUp, shell.Exit, shell.Destroy}
+	allEvents = []shell.Event{shell.Activate, shell.Adopt, shell.Await, shell.Lapse, shell.Deactivate, shell.MakeUnavailable, shell.Replace, shell.Suspend, shell.Resume, shell.Hibernate, shell.Wake, shell.Retire, shell.PutBack, shell.MoveToDisk, shell.Evict, shell.GiveUp, shell.Exit, shell.Destroy}
 )
 
 // states returns the states that the row names.
@@ -140,6 +140,8 @@ func TestVerbs(t *testing.T) {
 		shell.Hibernate:       func(r *rig) error { return r.Hibernate(r.Context(), shell.Requested, 0) },
 		shell.Destroy:         func(r *rig) error { return r.Destroy(r.Context(), shell.Requested) },
 		shell.ConfigureEvent:  func(r *rig) error { return r.Configure(r.Context(), r.Config()) },
+		shell.Replace:         func(r *rig) error { return r.Replace(r.Context(), shell.Requested, r.Config(), nil) },
+		shell.RestartEvent:    func(r *rig) error { return r.Restart(r.Context(), shell.Requested) },
 	}
 	for _, test := range []struct {
 		from  shell.State
@@ -156,6 +158,8 @@ func TestVerbs(t *testing.T) {
 		{shell.Deactivated, shell.Hibernate, shell.Deactivated, shell.ErrIllegalState, true},
 		{shell.Deactivated, shell.Destroy, shell.Destroyed, nil, false},
 		{shell.Deactivated, shell.ConfigureEvent, shell.Deactivated, nil, true},
+		{shell.Deactivated, shell.Replace, shell.Deactivated, nil, true},
+		{shell.Deactivated, shell.RestartEvent, shell.Activated, nil, false},
 
 		{shell.Unavailable, shell.Activate, shell.Unavailable, shell.ErrIllegalState, true},
 		{shell.Unavailable, shell.Deactivate, shell.Deactivated, nil, false},
@@ -165,6 +169,8 @@ func TestVerbs(t *testing.T) {
 		{shell.Unavailable, shell.Hibernate, shell.Unavailable, shell.ErrIllegalState, true},
 		{shell.Unavailable, shell.Destroy, shell.Destroyed, nil, false},
 		{shell.Unavailable, shell.ConfigureEvent, shell.Unavailable, nil, true},
+		{shell.Unavailable, shell.Replace, shell.Unavailable, nil, true},
+		{shell.Unavailable, shell.RestartEvent, shell.Unavailable, shell.ErrIllegalState, true},
 
 		{shell.Activated, shell.Activate, shell.Activated, nil, true},
 		{shell.Activated, shell.Deactivate, shell.Deactivated, nil, false},
@@ -174,6 +180,8 @@ func TestVerbs(t *testing.T) {
 		{shell.Activated, shell.Hibernate, shell.Hibernated, nil, false},
 		{shell.Activated, shell.Destroy, shell.Destroyed, nil, false},
 		{shell.Activated, shell.ConfigureEvent, shell.Activated, shell.ErrIllegalState, true},
+		{shell.Activated, shell.Replace, shell.Activated, nil, false},
+		{shell.Activated, shell.RestartEvent, shell.Activated, nil, false},
 
 		{shell.Precondition, shell.Activate, shell.Precondition, shell.ErrPending, true},
 		{shell.Precondition, shell.Deactivate, shell.Deactivated, nil, false},
@@ -183,6 +191,8 @@ func TestVerbs(t *testing.T) {
 		{shell.Precondition, shell.Hibernate, shell.Precondition, shell.ErrIllegalState, true},
 		{shell.Precondition, shell.Destroy, shell.Destroyed, nil, false},
 		{shell.Precondition, shell.ConfigureEvent, shell.Precondition, nil, true},
+		{shell.Precondition, shell.Replace, shell.Precondition, nil, true},
+		{shell.Precondition, shell.RestartEvent, shell.Precondition, shell.ErrPending, true},
 
 		{shell.Hibernated, shell.Activate, shell.Activated, nil, false},
 		{shell.Hibernated, shell.Deactivate, shell.Deactivated, nil, false},
@@ -192,6 +202,8 @@ func TestVerbs(t *testing.T) {
 		{shell.Hibernated, shell.Hibernate, shell.Hibernated, shell.ErrIllegalState, true},
 		{shell.Hibernated, shell.Destroy, shell.Destroyed, nil, false},
 		{shell.Hibernated, shell.ConfigureEvent, shell.Hibernated, shell.ErrIllegalState, true},
+		{shell.Hibernated, shell.Replace, shell.Hibernated, nil, false},
+		{shell.Hibernated, shell.RestartEvent, shell.Activated, nil, false},
 
 		{shell.Destroyed, shell.Activate, shell.Destroyed, shell.ErrIllegalState, true},
 		{shell.Destroyed, shell.Deactivate, shell.Destroyed, shell.ErrIllegalState, true},
@@ -201,6 +213,8 @@ func TestVerbs(t *testing.T) {
 		{shell.Destroyed, shell.Hibernate, shell.Destroyed, shell.ErrIllegalState, true},
 		{shell.Destroyed, shell.Destroy, shell.Destroyed, shell.ErrIllegalState, true},
 		{shell.Destroyed, shell.ConfigureEvent, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.Replace, shell.Destroyed, shell.ErrIllegalState, true},
+		{shell.Destroyed, shell.RestartEvent, shell.Destroyed, shell.ErrIllegalState, true},
 	} {
 		t.Run(string(test.verb)+" when "+string(test.from), func(t *testing.T) {
 			run(t, setup{}, func(r *rig) {

@@ -192,6 +192,16 @@ func (u *user) act(i int) (what string, err error) {
 	case n < 65:
 		r.fake.Kill()
 		return "die", nil
+	case n < 66:
+		if u.dice.IntN(4) == 0 {
+			return "restart", r.Restart(ctx, why)
+		}
+		return "replace", r.Replace(ctx, why, r.Config(), func(ctx context.Context) error {
+			if u.dice.IntN(4) == 0 {
+				return errBroken
+			}
+			return ctx.Err()
+		})
 	case n < 67:
 		return "configure", r.Configure(ctx, r.Config())
 	case n < 68:

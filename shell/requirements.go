@@ -124,16 +124,16 @@ func union(a, b []string) []string {
 }
 
 // probeAndCheckOrEnterPrecondition probes the program and checks the requirements of the
-// instance. If some are not met, the instance is left in Precondition and the error
+// instance, before the step for event. If some are not met, the instance is left in Precondition and the error
 // wraps ErrPending. If the probe fails, the instance is deactivated with that error.
 // Nothing is checked in a state that refuses the activation anyway.
-func (s *Shell) probeAndCheckOrEnterPrecondition(ctx context.Context, why Reason) error {
+func (s *Shell) probeAndCheckOrEnterPrecondition(ctx context.Context, event Event, why Reason) error {
 	state := s.State()
-	if _, ok := findRow(Activate, state); !ok {
-		return nil // the activation itself will be refused
+	if _, ok := findRow(event, state); !ok {
+		return nil // the step itself will be refused
 	}
 	if err := s.probeProgramHoldingTurn(ctx); err != nil {
-		return s.takeStep(ctx, Activate, why, func(context.Context) error { return err })
+		return s.takeStep(ctx, event, why, func(context.Context) error { return err })
 	}
 	unmet := s.unmetRequirements()
 	if unmet != nil && state != Precondition {

@@ -69,11 +69,13 @@ type Shell struct {
 	// startExpected reports whether the host, which is starting, is yet to start the
 	// instance.
 	startExpected bool
-	idle          idleRecord
-	failedWakes   failedWakes
-	requested     controlRequest
-	warmStarts    warmStartRecord
-	knownMethods  map[string]bool // by name, whether the plugin has the method
+	// replacing reports whether calls wait for the plugin that replaces the present one.
+	replacing    bool
+	idle         idleRecord
+	failedWakes  failedWakes
+	requested    controlRequest
+	warmStarts   warmStartRecord
+	knownMethods map[string]bool // by name, whether the plugin has the method
 }
 
 // Options are the parameters of New.
@@ -310,10 +312,10 @@ func (s *Shell) activateHoldingTurn(ctx context.Context, why Reason) error {
 		why = Automatic
 	default:
 	}
-	if err := s.probeAndCheckOrEnterPrecondition(ctx, why); err != nil {
+	if err := s.probeAndCheckOrEnterPrecondition(ctx, Activate, why); err != nil {
 		return err
 	}
-	if err := s.takeStep(ctx, Activate, why, s.startWarmOrCold); err != nil {
+	if err := s.takeStep(ctx, Activate, why, func(ctx context.Context) error { return s.startWarmOrCold(ctx, "") }); err != nil {
 		return err
 	}
 	s.saveActivationReason(why)

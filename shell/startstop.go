@@ -11,13 +11,14 @@ import (
 )
 
 // startWarmOrCold is the work of an activation: it starts the plugin warm if it can, and
-// otherwise cold, and lets calls in. A failed cold start is passed to the post-mortem.
-// After an error the plugin does not run.
-func (s *Shell) startWarmOrCold(ctx context.Context) error {
+// otherwise cold, and lets calls in. The state control starts in the state control, "" for that
+// of the configuration. A failed cold start is passed to the post-mortem. After an error the
+// plugin does not run.
+func (s *Shell) startWarmOrCold(ctx context.Context, control statecontrol.State) error {
 	limited, cancel := s.contextUntilShutdown(ctx, s.activationTimeLimit())
 	defer cancel()
-	if !s.tryWarmStart(limited) {
-		if err := shutdownErrorOr(limited, s.startColdAndMakeGolden(limited)); err != nil {
+	if !s.tryWarmStart(limited, control) {
+		if err := shutdownErrorOr(limited, s.startColdAndMakeGolden(limited, control)); err != nil {
 			s.runPostMortem(reasonForOutcome(Activate, err, Failure), err)
 			return errors.Join(err, s.backend.Stop(ctx))
 		}
@@ -28,8 +29,8 @@ func (s *Shell) startWarmOrCold(ctx context.Context) error {
 
 // startColdAndMakeGolden starts the plugin from its program: it launches and initializes
 // the plugin, makes a golden image if one is wanted, and brings the state control to the
-// state that the configuration asks for. After an error a process may be left.
-func (s *Shell) startColdAndMakeGolden(ctx context.Context) error {
+// wanted state. After an error a process may be left.
+func (s *Shell) startColdAndMakeGolden(ctx context.Context, control statecontrol.State) error {
 	if ctx.Err() != nil {
 		return timelimit.EndError(ctx)
 	}
@@ -38,7 +39,7 @@ func (s *Shell) startColdAndMakeGolden(ctx context.Context) error {
 		err = s.makeGoldenOrRelaunch(ctx)
 	}
 	if err == nil {
-		err = s.resumeAtStartIfConfigured(ctx)
+		err = s.setControlAtStart(ctx, control)
 	}
 	if err == nil {
 		s.recordStartForGoldenTrust()
@@ -59,10 +60,10 @@ func (s *Shell) launchAndInitialize(ctx context.Context) error {
 	return s.backend.Initialize(ctx)
 }
 
-// resumeAtStartIfConfigured resumes a plugin that has just started if its configuration
-// says that it starts resumed, and records the state of its state control. It does
-// nothing without state control. The error wraps ErrInitialization.
-func (s *Shell) resumeAtStartIfConfigured(ctx context.Context) error {
+// setControlAtStart resumes or suspends a plugin that has just started, and records the state
+// of its state control. With wanted "" it resumes the plugin if its configuration says that it
+// starts resumed. It does nothing without state control. The error wraps ErrInitialization.
+func (s *Shell) setControlAtStart(ctx context.Context, wanted statecontrol.State) error {
 	ctx, cancel := timelimit.With(ctx, time.Duration(s.Config().StartTimeout))
 	defer cancel()
 	control := s.information().StateControl
@@ -73,11 +74,18 @@ func (s *Shell) resumeAtStartIfConfigured(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrInitialization, err)
 	}
-	if now != statecontrol.Resumed && s.Config().StartsResumed() {
+	resumes := wanted == statecontrol.Resumed || wanted == "" && s.Config().StartsResumed()
+	if now != statecontrol.Resumed && resumes {
 		if err := control.Request(ctx, statecontrol.Resume); err != nil {
 			return fmt.Errorf("%w: cannot resume: %w", ErrInitialization, err)
 		}
 		now = statecontrol.Resumed
+	}
+	if now == statecontrol.Resumed && wanted == statecontrol.Suspended {
+		if err := control.Request(ctx, statecontrol.Suspend); err != nil {
+			return fmt.Errorf("%w: cannot suspend: %w", ErrInitialization, err)
+		}
+		now = statecontrol.Suspended
 	}
 	if now != statecontrol.Resumed {
 		now = statecontrol.Suspended // Thunder has no third state for an active plugin

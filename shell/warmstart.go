@@ -8,6 +8,7 @@ import (
 
 	"dormouse/hibernate"
 	"dormouse/internal/timelimit"
+	"dormouse/statecontrol"
 )
 
 // warmStartRecord is how the plugin was last started, and whether its golden images can be
@@ -28,7 +29,7 @@ func (s *Shell) wantsWarmStart() bool { return s.process != nil && s.Config().Wa
 // tryWarmStart starts the plugin from its golden image, if the configuration asks for that
 // and an image fits, and reports whether the plugin runs. After a failed attempt nothing of
 // the plugin runs, and the golden image is removed unless ctx has ended.
-func (s *Shell) tryWarmStart(ctx context.Context) (started bool) {
+func (s *Shell) tryWarmStart(ctx context.Context, control statecontrol.State) (started bool) {
 	if !s.wantsWarmStart() {
 		return false
 	}
@@ -37,7 +38,7 @@ func (s *Shell) tryWarmStart(ctx context.Context) (started bool) {
 		return false
 	}
 	if err == nil {
-		if err = s.resumeAtStartIfConfigured(ctx); err == nil {
+		if err = s.setControlAtStart(ctx, control); err == nil {
 			s.recordStartForGoldenTrust()
 			return true
 		}
