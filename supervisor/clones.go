@@ -149,6 +149,9 @@ func (s *Supervisor) destroyBy(ctx context.Context, callsign string, end func(*s
 	if _, cloned := s.definitions.clones[callsign]; !cloned {
 		return nil
 	}
+	if err := s.checkNotBeingReplaced(callsign); err != nil {
+		return fmt.Errorf("cannot destroy: %w", err)
+	}
 	if err := s.endAndTakeOffRoster(ctx, sh, end); err != nil {
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}

@@ -83,6 +83,7 @@ func (o observer) Transition(t shell.Transition) {
 	s.autoSleep.noteTransitionAndDecideSoon(t)
 	switch {
 	case t.From == t.To:
+	case t.Event == shell.Replace && t.From != shell.Activation: // its successor is about to start
 	case t.To == shell.Activated:
 		s.conditions.setInstancePresent(t.Callsign, true)
 		s.recheckAllInBackground()

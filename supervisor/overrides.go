@@ -95,6 +95,9 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 		return fmt.Errorf("cannot configure: %w", s.UnknownError(callsign))
 	}
 	values, err := decodeJSONObject(raw)
+	if err == nil {
+		err = s.checkNotBeingReplaced(callsign)
+	}
 	if err != nil {
 		return fmt.Errorf("cannot configure %s: %w", callsign, err)
 	}
@@ -165,6 +168,9 @@ func (s *Supervisor) forEachOverride(callsignOrAll, verbOfError string, work fun
 		}
 		if !ok && s.IsMissing(c) {
 			continue
+		}
+		if err := s.checkNotBeingReplaced(c); err != nil {
+			return fmt.Errorf("cannot %s the configuration: %w", verbOfError, err)
 		}
 		if err := work(c, sh); err != nil {
 			return fmt.Errorf("cannot %s the configuration: %w", verbOfError, err)

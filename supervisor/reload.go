@@ -54,7 +54,11 @@ func provideText(source string) string {
 // is how often this reload was repeated.
 func (s *Supervisor) provideAndRetryLater(ctx context.Context, source string, plugins []configs.Plugin, retries int) (changeLines []string, err error) {
 	r := reload{s: s, source: source, before: s.definitions.providedBy(source), after: indexByCallsign(plugins)}
-	if err := r.checkPlugins(plugins); err != nil {
+	err = s.checkNotBeingReplaced(slices.Sorted(maps.Keys(r.before))...)
+	if err == nil {
+		err = r.checkPlugins(plugins)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot %s: %w", provideText(source), err)
 	}
 	s.definitions.replaceProvided(source, r.after)
@@ -204,6 +208,9 @@ func (r *reload) applyChangedConfigs(ctx context.Context) {
 	var shells []*shell.Shell
 	for _, callsign := range r.s.definitions.callsigns() {
 		p, inFile := r.after[callsign]
+		if r.s.replacing[callsign] {
+			continue // it gets its configuration by that
+		}
 		if sh, ok := r.s.Shell(callsign); ok && (!inFile || !r.needsNewShell(p)) {
 			shells = append(shells, sh)
 		}

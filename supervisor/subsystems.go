@@ -102,6 +102,23 @@ func (s *Supervisor) dropAndAnnounceSubsystems(callsign string) {
 	}
 }
 
+// dropUncontrolledSubsystemsOf deactivates the subsystems that the instances had activated and
+// do not control any more, and announces that.
+func (s *Supervisor) dropUncontrolledSubsystemsOf(callsigns []string) {
+	s.changes.announcing.Lock()
+	defer s.changes.announcing.Unlock()
+	for _, callsign := range callsigns {
+		sh, ok := s.Shell(callsign)
+		if !ok {
+			continue
+		}
+		controls := sh.EffectiveInformation().Controls
+		names := slices.DeleteFunc(s.conditions.subsystemsActivatedBy(callsign), func(name string) bool { return slices.Contains(controls, name) })
+		s.announceSubsystemsAndRecheck(s.conditions.setSubsystems(callsign, names, false))
+		s.saveActivatorNotes(names)
+	}
+}
+
 // saveActivatorNotes brings the notes of the named subsystems on disk up to date.
 func (s *Supervisor) saveActivatorNotes(names []string) {
 	for _, name := range names {

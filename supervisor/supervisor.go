@@ -49,7 +49,9 @@ type Supervisor struct {
 	departures  departures
 	rechecks    rechecks
 	restarts    *restarts
-	provisions  map[string]int // by source, how often Provide was called; a change of the roster guards it
+	// A change of the roster guards these two.
+	provisions  map[string]int  // by source, how often Provide was called
+	replacing   map[string]bool // callsigns of the instances that are being replaced
 	losses      *losses
 	autoSleep   *autoSleep
 	postMortems postMortems
@@ -148,6 +150,7 @@ func New(o Options) (*Supervisor, error) {
 			active:     make(map[string]string), present: make(map[string]bool),
 		},
 		provisions:  make(map[string]int),
+		replacing:   make(map[string]bool),
 		departures:  departures{waitsFor: make(map[string][]string)},
 		rechecks:    rechecks{running: make(map[*shell.Shell]bool)},
 		postMortems: postMortems{PostMortem: o.PostMortem},
