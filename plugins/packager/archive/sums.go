@@ -59,6 +59,9 @@ func parseSums(text []byte) (map[string][sha256.Size]byte, error) {
 // compareSums refuses files that differ from what SHA256SUMS says: each has its line, and each
 // line its file.
 func compareSums(listed, found map[string][sha256.Size]byte) error {
+	if len(listed) == 0 {
+		return refuse(SumsName, "it names no file")
+	}
 	for _, name := range slices.Sorted(maps.Keys(listed)) {
 		sum, there := found[name]
 		switch {
@@ -74,9 +77,6 @@ func compareSums(listed, found map[string][sha256.Size]byte) error {
 		if _, named := listed[name]; !named {
 			return refuse(name, "SHA256SUMS does not name it")
 		}
-	}
-	if len(listed) == 0 {
-		return refuse(SumsName, "it names no file")
 	}
 	return nil
 }

@@ -2,7 +2,9 @@ package archive
 
 import (
 	"crypto/sha256"
+	"maps"
 	"path"
+	"slices"
 	"strings"
 )
 
@@ -109,8 +111,8 @@ func (t *tree) resolve(name string) (string, *entry, error) {
 // they lead to. SHA256SUMS and its signature are left out.
 func (t *tree) sums() (map[string][sha256.Size]byte, error) {
 	all := make(map[string][sha256.Size]byte)
-	for name, e := range t.entries {
-		switch {
+	for _, name := range slices.Sorted(maps.Keys(t.entries)) {
+		switch e := t.entries[name]; {
 		case name == SumsName || name == SignatureName:
 			if e.kind != kindFile {
 				return nil, refuse(name, "it is not a regular file")
