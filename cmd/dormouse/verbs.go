@@ -188,6 +188,31 @@ func verbs() []verb {
 			prepare: reloadVerb,
 		},
 		{
+			name: "package build", args: "DIR", summary: "make a package of a directory with a plugin.toml",
+			doc: "Writes an archive of all files in DIR, with a SHA256SUMS that names them. The same files make the same\n" +
+				"bytes, on each machine. plugin.toml says what the package is:\n\n" +
+				"  name = \"counter\"\n  version = \"1.0.0\"\n\n  [program]\n  linux-amd64 = \"bin/counter\"\n\n" +
+				"  [[instance]]\n  callsign = \"Counter\"\n  start-mode = \"activated\"\n\n" +
+				"docs/packages.md has all keys. `sha256sum -c SHA256SUMS` checks the files of an unpacked archive.",
+			example: "dormouse package build counter -o counter-1.0.0.tar.zst",
+			prepare: packageBuildVerb,
+		},
+		{
+			name: "package inspect", args: "FILE|DIR", summary: "what a package is, and what this machine has against it",
+			doc: "Reads all of an archive, or of a directory with the files of a package, as an install would: its files,\n" +
+				"signature, plugin.toml, what its instances ask for. Nothing is run or installed, no host need run.",
+			example: "dormouse package inspect counter-1.0.0.tar.zst",
+			prepare: packageInspectVerb,
+		},
+		{
+			name: "package sign", args: "FILE|DIR", summary: "sign a package with a key of minisign",
+			doc: "Adds SHA256SUMS.minisig to an archive, or to a directory of which one is to be built. `minisign -G` makes\n" +
+				"a key; its password is asked for, or read from the standard input. The digest stays as it was.\n" +
+				"`minisign -V -p minisign.pub -m SHA256SUMS` checks the signature in an unpacked archive.",
+			example: "dormouse package sign counter-1.0.0.tar.zst -k ~/.minisign/minisign.key",
+			prepare: packageSignVerb,
+		},
+		{
 			name: "token add", args: "NAME", summary: "make a token by which a client is known, and print it once",
 			doc: "The client sends it as \"Authorization: Bearer TOKEN\", or a websocket as ?token=TOKEN. Rows\n" +
 				"[[access]] of the configuration say what it may do. The host need not run.",

@@ -60,7 +60,7 @@ func (k Key) ID() string { return formatID(k.public.ID()) }
 func (k Key) String() string { return k.public.String() }
 
 // formatID returns the number of a key as minisign prints it.
-func formatID(id uint64) string { return fmt.Sprintf("%016X", id) }
+func formatID(id uint64) string { return fmt.Sprintf("%X", id) }
 
 // Errors of Verify.
 var (
