@@ -52,11 +52,11 @@ func TestLaunchRefuses(t *testing.T) {
 		"prints and ends":      {executable: "/bin/uname", limit: quick, want: []string{"Linux"}},
 
 		"exits at once":               {arguments: []string{"exit"}, limit: quick, want: []string{"exited with status 3", "reading my data", "cannot find my data"}},
-		"hangs before the handshake":  {arguments: []string{"hang"}, limit: never, want: []string{"no line", "deadline"}},
-		"closes stdout":               {arguments: []string{"closed-stdout"}, limit: never, want: []string{"no line", "deadline"}},
+		"hangs before the handshake":  {arguments: []string{"hang"}, limit: never, want: []string{"no line", "no answer in time"}},
+		"closes stdout":               {arguments: []string{"closed-stdout"}, limit: never, want: []string{"no line", "no answer in time"}},
 		"garbage":                     {arguments: []string{"say", "Hello \x1b[31mworld"}, limit: quick, want: []string{`"Hello \x1b[31mworld"`}},
 		"empty line":                  {arguments: []string{"say", ""}, limit: quick, want: []string{`it wrote ""`}},
-		"endless line":                {arguments: []string{"long-line"}, limit: never, want: []string{"no line", "deadline"}},
+		"endless line":                {arguments: []string{"long-line"}, limit: never, want: []string{"no line", "no answer in time"}},
 		"endless line, then the end":  {arguments: []string{"endless-line-end"}, limit: quick, want: []string{`it wrote "\x00`}},
 		"other core protocol":         {arguments: []string{"say", "2|1|unix|DIR/s|grpc"}, limit: quick, want: []string{`version "2" of go-plugin's handshake`, "speaks 1"}},
 		"other protocol version":      {arguments: []string{"say", "1|7|unix|DIR/s|grpc"}, limit: quick, want: []string{`version "7" of the plugin protocol`, "speaks 1"}},
@@ -65,8 +65,8 @@ func TestLaunchRefuses(t *testing.T) {
 		"certificate":                 {arguments: []string{"say", "1|1|unix|DIR/s|grpc|MIIB"}, limit: quick, want: []string{"TLS"}},
 		"socket elsewhere":            {arguments: []string{"say", "1|1|unix|/run/other.sock|grpc"}, limit: quick, want: []string{"/run/other.sock", "PLUGIN_UNIX_SOCKET_DIR"}},
 		"socket missing":              {arguments: []string{"say", "1|1|unix|DIR/s|grpc"}, limit: quick, want: []string{"no such file"}},
-		"never accepts":               {arguments: []string{"mute"}, limit: never, want: []string{"deadline"}},
-		"never tells its information": {arguments: []string{"no-information"}, limit: never, want: []string{"information", "deadline"}},
+		"never accepts":               {arguments: []string{"mute"}, limit: never, want: []string{"no answer in time"}},
+		"never tells its information": {arguments: []string{"no-information"}, limit: never, want: []string{"information", "no answer in time"}},
 		"tells too much":              {arguments: []string{"long-information"}, limit: quick, want: []string{"60000 preconditions", "at most 256"}},
 		"crashes when asked":          {arguments: []string{"panic-at-once"}, limit: quick, want: []string{"exited with status 2", "there is nothing to say"}},
 	} {
@@ -140,7 +140,7 @@ func TestInitializeRefuses(t *testing.T) {
 		want  []string
 	}{
 		"refuse":              {patience, []string{"the license has run out"}},
-		"no-initialize":       {300 * time.Millisecond, []string{"deadline"}},
+		"no-initialize":       {300 * time.Millisecond, []string{"no answer in time"}},
 		"panic-in-initialize": {patience, []string{"exited with status 2", "unknown planet"}},
 	} {
 		t.Run(name, func(t *testing.T) {
