@@ -39,6 +39,8 @@ type operation struct {
 	// takesCold reports whether the operation has the flag --cold, and cold whether the flag
 	// is given: what a hibernated plugin sleeps in is given up.
 	takesCold, cold bool
+	// startsAnew reports whether the operation changes an instance that stays in its state.
+	startsAnew bool
 	// describeChange returns a text that says how the operation changed the instance.
 	describeChange func(before, after instanceRecord) string
 }
@@ -46,6 +48,7 @@ type operation struct {
 var (
 	activating        = operation{name: "activate", takesCold: true, showsProgress: true, describeChange: describeActivation}
 	deactivating      = operation{name: "deactivate", takesCold: true, needlessIn: "deactivated", showsProgress: true, describeChange: describeNewState}
+	restarting        = operation{name: "restart", showsProgress: true, startsAnew: true, describeChange: describeRestart}
 	suspending        = operation{name: "suspend", needlessIn: "suspended", describeChange: describeNewState}
 	resuming          = operation{name: "resume", needlessIn: "resumed", showsProgress: true, describeChange: describeActivation, isWanted: isQuiet, allText: "every suspended or hibernated plugin"}
 	waking            = operation{name: "wake", method: "activate", showsProgress: true, describeChange: describeActivation, isWanted: isHibernated, allText: "every hibernated plugin", checkBefore: checkWakeable, keepsAwake: true}
@@ -187,7 +190,7 @@ func (o operation) describeOutcome(before, after instanceRecord) string {
 	if after.State == "" {
 		return o.name + " done"
 	}
-	if before.State == after.State {
+	if before.State == after.State && !o.startsAnew {
 		return "was " + after.State + " already" + lostText(before, after)
 	}
 	return o.describeChange(before, after) + lostText(before, after)
@@ -219,6 +222,12 @@ func describeActivation(before, after instanceRecord) string {
 		return fmt.Sprintf("woken: %s, %s of %s read from disk so far", runs, bytesize.Format(after.ImageRead), bytesize.Format(before.imageOrSwapBytes()))
 	}
 	return fmt.Sprintf("woken: %s, %s read from disk", runs, bytesize.Format(after.ImageRead))
+}
+
+// describeRestart returns the new state of a plugin that was started anew, with its pid and
+// memory.
+func describeRestart(_, after instanceRecord) string {
+	return fmt.Sprintf("started anew: %s, pid %d, %s of memory", after.State, after.PID, bytesOrDash(after.Memory))
 }
 
 // lastWakeError returns the error of the last wake in the history, "" if that wake

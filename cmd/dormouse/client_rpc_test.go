@@ -119,6 +119,7 @@ func TestClientVerbs(t *testing.T) {
 		h.dormouse(t, "plugin", "resume", "Counter").expect(t, exitDone, "Counter resumed, pid ")
 		h.dormouse(t, "plugin", "activate", "Missing").expect(t, exitFailed, "!cannot activate Missing: ", "!does not exist")
 		h.dormouse(t, "plugin", "deactivate", "Controller").expect(t, exitFailed, "!cannot deactivate Controller")
+		h.dormouse(t, "plugin", "restart", "Counter", "Missing").expect(t, exitFailed, "Counter started anew: resumed, pid ", "!cannot restart Missing: ")
 	})
 }
 

@@ -60,6 +60,13 @@ func verbs() []verb {
 			prepare: operationVerb(deactivating),
 		},
 		{
+			name: "plugin restart", args: "NAME...", summary: "end a plugin and start it anew",
+			doc: "Calls wait meanwhile, whatever on-call says, and plugins that require it stay active. One that does\n" +
+				"not run is started; a hibernated one is woken first, so that it can store what it wants to keep.",
+			example: "dormouse plugin restart Counter",
+			prepare: operationVerb(restarting),
+		},
+		{
 			name: "plugin suspend", args: "NAME...", summary: "ask a plugin to pause its work",
 			doc:     "Only a suspended plugin can be hibernated.",
 			example: "dormouse plugin suspend Counter",

@@ -60,6 +60,11 @@ func (s controllerService) Deactivate(ctx context.Context, r *controllerpb.Insta
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_DEACTIVATE, nil)
 }
 
+// Restart ends the plugin and starts it anew in one turn.
+func (s controllerService) Restart(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
+	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_RESTART, nil)
+}
+
 // Unavailable makes a deactivated instance unavailable.
 func (s controllerService) Unavailable(ctx context.Context, r *controllerpb.InstanceRequest) (*controllerpb.DoneResponse, error) {
 	return s.operate(ctx, r.GetCallsign(), shellpb.Operation_OPERATION_UNAVAILABLE, nil)

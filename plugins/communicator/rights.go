@@ -35,6 +35,7 @@ type rule func(ctx context.Context, e *endpoint, message any) (rights, error)
 var rules = map[string]rule{
 	controllerpb.Controller_Activate_FullMethodName:     likeNamed("activate", false),
 	controllerpb.Controller_Deactivate_FullMethodName:   likeNamed("deactivate", false),
+	controllerpb.Controller_Restart_FullMethodName:      likeNamed("restart", false),
 	controllerpb.Controller_Unavailable_FullMethodName:  likeNamed("unavailable", false),
 	controllerpb.Controller_Suspend_FullMethodName:      likeNamed("suspend", false),
 	controllerpb.Controller_Resume_FullMethodName:       likeNamed("resume", false),
@@ -135,6 +136,7 @@ func likeClone(_ context.Context, e *endpoint, message any) (rights, error) {
 var operationMethods = map[shellpb.Operation]string{
 	shellpb.Operation_OPERATION_ACTIVATE:    "activate",
 	shellpb.Operation_OPERATION_DEACTIVATE:  "deactivate",
+	shellpb.Operation_OPERATION_RESTART:     "restart",
 	shellpb.Operation_OPERATION_UNAVAILABLE: "unavailable",
 	shellpb.Operation_OPERATION_SUSPEND:     "suspend",
 	shellpb.Operation_OPERATION_RESUME:      "resume",

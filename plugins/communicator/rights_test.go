@@ -29,7 +29,7 @@ import (
 // neededRoles is the role that each method needs, by service and method.
 var neededRoles = map[string]map[string]access.Role{
 	"dormouse.controller.v1.Controller": {
-		"Activate": access.Operate, "Deactivate": access.Operate, "Unavailable": access.Operate, "Suspend": access.Operate,
+		"Activate": access.Operate, "Deactivate": access.Operate, "Restart": access.Operate, "Unavailable": access.Operate, "Suspend": access.Operate,
 		"Resume": access.Operate, "Hibernate": access.Operate, "Acknowledge": access.Operate, "RestoreImage": access.Operate, "Losses": access.Read,
 		"Clone": access.Admin, "Destroy": access.Admin, "Configure": access.Admin, "Persist": access.Admin, "Restore": access.Admin, "Reload": access.Admin,
 		"Services": access.Read, "Watch": access.Read, "Subsystems": access.Read, "Version": access.Read,
@@ -48,7 +48,7 @@ var neededRoles = map[string]map[string]access.Role{
 // jsonRPCRoles is the role of the JSON-RPC methods, as plugins/host passes them.
 func jsonRPCRole(method string, write bool) access.Role {
 	switch method {
-	case "activate", "deactivate", "unavailable", "suspend", "resume", "hibernate", "acknowledge", "restoreimage", "statecontrol::request":
+	case "activate", "deactivate", "restart", "unavailable", "suspend", "resume", "hibernate", "acknowledge", "restoreimage", "statecontrol::request":
 		return access.Operate
 	case "clone", "destroy", "persist", "restore", "reload":
 		return access.Admin

@@ -46,8 +46,10 @@ func (e *endpoint) runOperation(ctx context.Context, sh *shell.Shell, o shellpb.
 	if err := operate(ctx, sh, o, why, limit); err != nil {
 		return nil, err
 	}
-	if o == shellpb.Operation_OPERATION_ACTIVATE || o == shellpb.Operation_OPERATION_RESUME {
+	switch o {
+	case shellpb.Operation_OPERATION_ACTIVATE, shellpb.Operation_OPERATION_RESTART, shellpb.Operation_OPERATION_RESUME:
 		lost = e.lossMessages(sh.Callsign(), e.seesDetails(ctx, e.TargetOf(sh.Callsign(), "activate")))
+	default:
 	}
 	return lost, nil
 }
@@ -59,6 +61,8 @@ func operate(ctx context.Context, sh *shell.Shell, o shellpb.Operation, why shel
 		return statusFromError(sh.Activate(ctx, why))
 	case shellpb.Operation_OPERATION_DEACTIVATE:
 		return statusFromError(sh.Deactivate(ctx, why))
+	case shellpb.Operation_OPERATION_RESTART:
+		return statusFromError(sh.Restart(ctx, why))
 	case shellpb.Operation_OPERATION_UNAVAILABLE:
 		return statusFromError(sh.MakeUnavailable(ctx, why))
 	case shellpb.Operation_OPERATION_SUSPEND:

@@ -17,7 +17,7 @@ import (
 // neededRoles is the role that each method needs, as the operator reads it in the manual. A
 // name with "=" is that of a variable that is written.
 var neededRoles = map[string]access.Role{
-	"activate": access.Operate, "deactivate": access.Operate, "unavailable": access.Operate,
+	"activate": access.Operate, "deactivate": access.Operate, "restart": access.Operate, "unavailable": access.Operate,
 	"suspend": access.Operate, "resume": access.Operate, "hibernate": access.Operate,
 	"clone": access.Admin, "destroy": access.Admin, "persist": access.Admin, "storeconfig": access.Admin,
 	"restore": access.Admin, "reload": access.Admin, "delete": access.Admin, "reboot": access.Admin, "harakiri": access.Admin,

@@ -37,6 +37,7 @@ func TestEvents(t *testing.T) {
 	}{
 		{"activate", "P", []string{of("P", "Activated", "Requested"), controlOf("P", "Suspended"), done}},
 		{"activate", "P", []string{done}},
+		{"restart", "P", []string{of("P", "Deactivated", "Requested"), of("P", "Activated", "Requested"), controlOf("P", "Suspended"), done}},
 		{"resume", "P", []string{controlOf("P", "Resumed"), done}},
 		{"suspend", "P", []string{controlOf("P", "Suspended"), done}},
 		{"hibernate", "P", []string{of("P", "Hibernated", "Requested"), done}},

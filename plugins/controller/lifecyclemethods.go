@@ -19,6 +19,8 @@ func lifecycleMethods() []method {
 			(*shell.Shell).Activate, thunder.OpeningFailed, illegal, inProgress, pending, hibernated), (*shell.Shell).ActivateCold)),
 		orCold(operationMethod("deactivate", "Ends the plugin; a hibernated plugin is woken first, so that it can store its data. If it can't be woken now it stays hibernated.",
 			(*shell.Shell).Deactivate, thunder.ClosingFailed, illegal, inProgress, hibernated), (*shell.Shell).DeactivateCold),
+		tellingLosses(operationMethod("restart", "Ends the plugin and starts it anew in one turn, or starts it if it does not run. Calls wait meanwhile, whatever on-call says, and instances that require it stay active. A hibernated plugin is woken to end; if it can't be woken now it stays hibernated.",
+			(*shell.Shell).Restart, thunder.OpeningFailed, illegal, inProgress, pending, hibernated)),
 		operationMethod("unavailable", "Makes a deactivated instance unavailable: it can't be activated until it is deactivated again.",
 			(*shell.Shell).MakeUnavailable, thunder.ClosingFailed, illegal, inProgress),
 		operationMethod("suspend", "Suspends the plugin; a plugin without state control is deactivated, unless it starts with the host.",

@@ -60,6 +60,13 @@ func (h *Host) Deactivate(ctx context.Context, callsign string) error {
 	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_DEACTIVATE, "deactivate")
 }
 
+// Restart ends an instance's plugin and starts it anew in one turn, so that calls wait
+// meanwhile, or starts it if it does not run. A plugin that restarts itself gets no answer, as
+// with Deactivate.
+func (h *Host) Restart(ctx context.Context, callsign string) error {
+	return h.operate(ctx, callsign, shellpb.Operation_OPERATION_RESTART, "restart")
+}
+
 // Unavailable makes a deactivated instance unavailable: it can't be activated until
 // it is deactivated again.
 func (h *Host) Unavailable(ctx context.Context, callsign string) error {

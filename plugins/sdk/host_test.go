@@ -221,6 +221,7 @@ func TestHostIsAsked(t *testing.T) {
 		want question
 	}{
 		{func() error { return h.Activate(ctx, "Net") }, question{"Operate", "Net", operation(shellpb.Operation_OPERATION_ACTIVATE)}},
+		{func() error { return h.Restart(ctx, "Tuner") }, question{"Operate", "Tuner", operation(shellpb.Operation_OPERATION_RESTART)}},
 		{func() error { return h.Deactivate(ctx, "") }, question{"Operate", "", operation(shellpb.Operation_OPERATION_DEACTIVATE)}},
 		{func() error { return h.Unavailable(ctx, "Net") }, question{"Operate", "Net", operation(shellpb.Operation_OPERATION_UNAVAILABLE)}},
 		{func() error { return h.Suspend(ctx, "Net") }, question{"Operate", "Net", operation(shellpb.Operation_OPERATION_SUSPEND)}},

@@ -282,6 +282,8 @@ const (
 	Operation_OPERATION_SUSPEND     Operation = 4
 	Operation_OPERATION_RESUME      Operation = 5
 	Operation_OPERATION_HIBERNATE   Operation = 6
+	// End the plugin and start it anew in one turn; start it if it does not run.
+	Operation_OPERATION_RESTART Operation = 7
 )
 
 // Enum value maps for Operation.
@@ -294,6 +296,7 @@ var (
 		4: "OPERATION_SUSPEND",
 		5: "OPERATION_RESUME",
 		6: "OPERATION_HIBERNATE",
+		7: "OPERATION_RESTART",
 	}
 	Operation_value = map[string]int32{
 		"OPERATION_UNSPECIFIED": 0,
@@ -303,6 +306,7 @@ var (
 		"OPERATION_SUSPEND":     4,
 		"OPERATION_RESUME":      5,
 		"OPERATION_HIBERNATE":   6,
+		"OPERATION_RESTART":     7,
 	}
 )
 
@@ -2675,7 +2679,7 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\tStartMode\x12\x1a\n" +
 	"\x16START_MODE_UNAVAILABLE\x10\x00\x12\x1a\n" +
 	"\x16START_MODE_DEACTIVATED\x10\x01\x12\x18\n" +
-	"\x14START_MODE_ACTIVATED\x10\x02*\xb9\x01\n" +
+	"\x14START_MODE_ACTIVATED\x10\x02*\xd0\x01\n" +
 	"\tOperation\x12\x19\n" +
 	"\x15OPERATION_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12OPERATION_ACTIVATE\x10\x01\x12\x18\n" +
@@ -2683,7 +2687,8 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x15OPERATION_UNAVAILABLE\x10\x03\x12\x15\n" +
 	"\x11OPERATION_SUSPEND\x10\x04\x12\x14\n" +
 	"\x10OPERATION_RESUME\x10\x05\x12\x17\n" +
-	"\x13OPERATION_HIBERNATE\x10\x062\xa2\x02\n" +
+	"\x13OPERATION_HIBERNATE\x10\x06\x12\x15\n" +
+	"\x11OPERATION_RESTART\x10\a2\xa2\x02\n" +
 	"\x06Plugin\x12\\\n" +
 	"\vInformation\x12%.dormouse.shell.v1.InformationRequest\x1a&.dormouse.shell.v1.InformationResponse\x12Y\n" +
 	"\n" +

@@ -173,6 +173,7 @@ func TestControllerAnswers(t *testing.T) {
 		{"resume again", second(c.Resume(h.limited(), about)), codes.FailedPrecondition, 5},
 		{"hibernate while resumed", second(c.Hibernate(h.limited(), &controllerpb.HibernateRequest{Callsign: "Other"})), codes.FailedPrecondition, 5},
 		{"suspend", second(c.Suspend(h.limited(), about)), codes.OK, 0},
+		{"restart", second(c.Restart(h.limited(), about)), codes.OK, 0},
 		{"deactivate", second(c.Deactivate(h.limited(), about)), codes.OK, 0},
 		{"unavailable", second(c.Unavailable(h.limited(), about)), codes.OK, 0},
 		{"activate what is unavailable", second(c.Activate(h.limited(), about)), codes.FailedPrecondition, 5},

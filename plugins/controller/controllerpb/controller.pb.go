@@ -82,7 +82,7 @@ func (x *InstanceRequest) GetCold() bool {
 
 type DoneResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// After Activate and Resume, what was lost of the instance's state and is not
+	// After Activate, Restart and Resume, what was lost of the instance's state and is not
 	// acknowledged yet, oldest first.
 	Lost          []*shellpb.Loss `protobuf:"bytes,1,rep,name=lost,proto3" json:"lost,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -825,12 +825,13 @@ const file_plugins_controller_controllerpb_controller_proto_rawDesc = "" +
 	"\x0eVersionRequest\"[\n" +
 	"\x0fVersionResponse\x12\x12\n" +
 	"\x04hash\x18\x01 \x01(\tR\x04hash\x124\n" +
-	"\aversion\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion2\xd8\r\n" +
+	"\aversion\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.VersionR\aversion2\xb2\x0e\n" +
 	"\n" +
 	"Controller\x12Y\n" +
 	"\bActivate\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12[\n" +
 	"\n" +
-	"Deactivate\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12\\\n" +
+	"Deactivate\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12X\n" +
+	"\aRestart\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12\\\n" +
 	"\vUnavailable\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12X\n" +
 	"\aSuspend\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12W\n" +
 	"\x06Resume\x12'.dormouse.controller.v1.InstanceRequest\x1a$.dormouse.controller.v1.DoneResponse\x12[\n" +
@@ -896,44 +897,46 @@ var file_plugins_controller_controllerpb_controller_proto_depIdxs = []int32{
 	20, // 4: dormouse.controller.v1.VersionResponse.version:type_name -> dormouse.shell.v1.Version
 	0,  // 5: dormouse.controller.v1.Controller.Activate:input_type -> dormouse.controller.v1.InstanceRequest
 	0,  // 6: dormouse.controller.v1.Controller.Deactivate:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 7: dormouse.controller.v1.Controller.Unavailable:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 8: dormouse.controller.v1.Controller.Suspend:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 9: dormouse.controller.v1.Controller.Resume:input_type -> dormouse.controller.v1.InstanceRequest
-	5,  // 10: dormouse.controller.v1.Controller.Hibernate:input_type -> dormouse.controller.v1.HibernateRequest
-	2,  // 11: dormouse.controller.v1.Controller.Losses:input_type -> dormouse.controller.v1.LossesRequest
-	0,  // 12: dormouse.controller.v1.Controller.Acknowledge:input_type -> dormouse.controller.v1.InstanceRequest
-	6,  // 13: dormouse.controller.v1.Controller.RestoreImage:input_type -> dormouse.controller.v1.RestoreImageRequest
-	7,  // 14: dormouse.controller.v1.Controller.Clone:input_type -> dormouse.controller.v1.CloneRequest
-	0,  // 15: dormouse.controller.v1.Controller.Destroy:input_type -> dormouse.controller.v1.InstanceRequest
-	8,  // 16: dormouse.controller.v1.Controller.Services:input_type -> dormouse.controller.v1.ServicesRequest
-	10, // 17: dormouse.controller.v1.Controller.Watch:input_type -> dormouse.controller.v1.WatchRequest
-	11, // 18: dormouse.controller.v1.Controller.Subsystems:input_type -> dormouse.controller.v1.SubsystemsRequest
-	12, // 19: dormouse.controller.v1.Controller.Configure:input_type -> dormouse.controller.v1.ConfigureRequest
-	0,  // 20: dormouse.controller.v1.Controller.Persist:input_type -> dormouse.controller.v1.InstanceRequest
-	0,  // 21: dormouse.controller.v1.Controller.Restore:input_type -> dormouse.controller.v1.InstanceRequest
-	13, // 22: dormouse.controller.v1.Controller.Reload:input_type -> dormouse.controller.v1.ReloadRequest
-	15, // 23: dormouse.controller.v1.Controller.Version:input_type -> dormouse.controller.v1.VersionRequest
-	1,  // 24: dormouse.controller.v1.Controller.Activate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 25: dormouse.controller.v1.Controller.Deactivate:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 26: dormouse.controller.v1.Controller.Unavailable:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 27: dormouse.controller.v1.Controller.Suspend:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 28: dormouse.controller.v1.Controller.Resume:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 29: dormouse.controller.v1.Controller.Hibernate:output_type -> dormouse.controller.v1.DoneResponse
-	3,  // 30: dormouse.controller.v1.Controller.Losses:output_type -> dormouse.controller.v1.LossesResponse
-	4,  // 31: dormouse.controller.v1.Controller.Acknowledge:output_type -> dormouse.controller.v1.AcknowledgeResponse
-	1,  // 32: dormouse.controller.v1.Controller.RestoreImage:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 33: dormouse.controller.v1.Controller.Clone:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 34: dormouse.controller.v1.Controller.Destroy:output_type -> dormouse.controller.v1.DoneResponse
-	9,  // 35: dormouse.controller.v1.Controller.Services:output_type -> dormouse.controller.v1.ServicesResponse
-	21, // 36: dormouse.controller.v1.Controller.Watch:output_type -> dormouse.shell.v1.StateChange
-	22, // 37: dormouse.controller.v1.Controller.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	1,  // 38: dormouse.controller.v1.Controller.Configure:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 39: dormouse.controller.v1.Controller.Persist:output_type -> dormouse.controller.v1.DoneResponse
-	1,  // 40: dormouse.controller.v1.Controller.Restore:output_type -> dormouse.controller.v1.DoneResponse
-	14, // 41: dormouse.controller.v1.Controller.Reload:output_type -> dormouse.controller.v1.ReloadResponse
-	16, // 42: dormouse.controller.v1.Controller.Version:output_type -> dormouse.controller.v1.VersionResponse
-	24, // [24:43] is the sub-list for method output_type
-	5,  // [5:24] is the sub-list for method input_type
+	0,  // 7: dormouse.controller.v1.Controller.Restart:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 8: dormouse.controller.v1.Controller.Unavailable:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 9: dormouse.controller.v1.Controller.Suspend:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 10: dormouse.controller.v1.Controller.Resume:input_type -> dormouse.controller.v1.InstanceRequest
+	5,  // 11: dormouse.controller.v1.Controller.Hibernate:input_type -> dormouse.controller.v1.HibernateRequest
+	2,  // 12: dormouse.controller.v1.Controller.Losses:input_type -> dormouse.controller.v1.LossesRequest
+	0,  // 13: dormouse.controller.v1.Controller.Acknowledge:input_type -> dormouse.controller.v1.InstanceRequest
+	6,  // 14: dormouse.controller.v1.Controller.RestoreImage:input_type -> dormouse.controller.v1.RestoreImageRequest
+	7,  // 15: dormouse.controller.v1.Controller.Clone:input_type -> dormouse.controller.v1.CloneRequest
+	0,  // 16: dormouse.controller.v1.Controller.Destroy:input_type -> dormouse.controller.v1.InstanceRequest
+	8,  // 17: dormouse.controller.v1.Controller.Services:input_type -> dormouse.controller.v1.ServicesRequest
+	10, // 18: dormouse.controller.v1.Controller.Watch:input_type -> dormouse.controller.v1.WatchRequest
+	11, // 19: dormouse.controller.v1.Controller.Subsystems:input_type -> dormouse.controller.v1.SubsystemsRequest
+	12, // 20: dormouse.controller.v1.Controller.Configure:input_type -> dormouse.controller.v1.ConfigureRequest
+	0,  // 21: dormouse.controller.v1.Controller.Persist:input_type -> dormouse.controller.v1.InstanceRequest
+	0,  // 22: dormouse.controller.v1.Controller.Restore:input_type -> dormouse.controller.v1.InstanceRequest
+	13, // 23: dormouse.controller.v1.Controller.Reload:input_type -> dormouse.controller.v1.ReloadRequest
+	15, // 24: dormouse.controller.v1.Controller.Version:input_type -> dormouse.controller.v1.VersionRequest
+	1,  // 25: dormouse.controller.v1.Controller.Activate:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 26: dormouse.controller.v1.Controller.Deactivate:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 27: dormouse.controller.v1.Controller.Restart:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 28: dormouse.controller.v1.Controller.Unavailable:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 29: dormouse.controller.v1.Controller.Suspend:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 30: dormouse.controller.v1.Controller.Resume:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 31: dormouse.controller.v1.Controller.Hibernate:output_type -> dormouse.controller.v1.DoneResponse
+	3,  // 32: dormouse.controller.v1.Controller.Losses:output_type -> dormouse.controller.v1.LossesResponse
+	4,  // 33: dormouse.controller.v1.Controller.Acknowledge:output_type -> dormouse.controller.v1.AcknowledgeResponse
+	1,  // 34: dormouse.controller.v1.Controller.RestoreImage:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 35: dormouse.controller.v1.Controller.Clone:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 36: dormouse.controller.v1.Controller.Destroy:output_type -> dormouse.controller.v1.DoneResponse
+	9,  // 37: dormouse.controller.v1.Controller.Services:output_type -> dormouse.controller.v1.ServicesResponse
+	21, // 38: dormouse.controller.v1.Controller.Watch:output_type -> dormouse.shell.v1.StateChange
+	22, // 39: dormouse.controller.v1.Controller.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	1,  // 40: dormouse.controller.v1.Controller.Configure:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 41: dormouse.controller.v1.Controller.Persist:output_type -> dormouse.controller.v1.DoneResponse
+	1,  // 42: dormouse.controller.v1.Controller.Restore:output_type -> dormouse.controller.v1.DoneResponse
+	14, // 43: dormouse.controller.v1.Controller.Reload:output_type -> dormouse.controller.v1.ReloadResponse
+	16, // 44: dormouse.controller.v1.Controller.Version:output_type -> dormouse.controller.v1.VersionResponse
+	25, // [25:45] is the sub-list for method output_type
+	5,  // [5:25] is the sub-list for method input_type
 	5,  // [5:5] is the sub-list for extension type_name
 	5,  // [5:5] is the sub-list for extension extendee
 	0,  // [0:5] is the sub-list for field type_name

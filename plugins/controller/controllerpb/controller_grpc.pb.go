@@ -25,6 +25,7 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Controller_Activate_FullMethodName     = "/dormouse.controller.v1.Controller/Activate"
 	Controller_Deactivate_FullMethodName   = "/dormouse.controller.v1.Controller/Deactivate"
+	Controller_Restart_FullMethodName      = "/dormouse.controller.v1.Controller/Restart"
 	Controller_Unavailable_FullMethodName  = "/dormouse.controller.v1.Controller/Unavailable"
 	Controller_Suspend_FullMethodName      = "/dormouse.controller.v1.Controller/Suspend"
 	Controller_Resume_FullMethodName       = "/dormouse.controller.v1.Controller/Resume"
@@ -55,6 +56,9 @@ type ControllerClient interface {
 	// Activate starts the plugin, or wakes it if it is hibernated.
 	Activate(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	Deactivate(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
+	// Restart ends the plugin and starts it anew in one turn, so that calls wait meanwhile, or
+	// starts it if it does not run. If it is hibernated it is woken to end.
+	Restart(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
 	// Unavailable makes a deactivated instance unavailable: it can't be activated
 	// until it is deactivated again.
 	Unavailable(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error)
@@ -118,6 +122,16 @@ func (c *controllerClient) Deactivate(ctx context.Context, in *InstanceRequest, 
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(DoneResponse)
 	err := c.cc.Invoke(ctx, Controller_Deactivate_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *controllerClient) Restart(ctx context.Context, in *InstanceRequest, opts ...grpc.CallOption) (*DoneResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(DoneResponse)
+	err := c.cc.Invoke(ctx, Controller_Restart_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -314,6 +328,9 @@ type ControllerServer interface {
 	// Activate starts the plugin, or wakes it if it is hibernated.
 	Activate(context.Context, *InstanceRequest) (*DoneResponse, error)
 	Deactivate(context.Context, *InstanceRequest) (*DoneResponse, error)
+	// Restart ends the plugin and starts it anew in one turn, so that calls wait meanwhile, or
+	// starts it if it does not run. If it is hibernated it is woken to end.
+	Restart(context.Context, *InstanceRequest) (*DoneResponse, error)
 	// Unavailable makes a deactivated instance unavailable: it can't be activated
 	// until it is deactivated again.
 	Unavailable(context.Context, *InstanceRequest) (*DoneResponse, error)
@@ -368,6 +385,9 @@ func (UnimplementedControllerServer) Activate(context.Context, *InstanceRequest)
 }
 func (UnimplementedControllerServer) Deactivate(context.Context, *InstanceRequest) (*DoneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Deactivate not implemented")
+}
+func (UnimplementedControllerServer) Restart(context.Context, *InstanceRequest) (*DoneResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Restart not implemented")
 }
 func (UnimplementedControllerServer) Unavailable(context.Context, *InstanceRequest) (*DoneResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Unavailable not implemented")
@@ -473,6 +493,24 @@ func _Controller_Deactivate_Handler(srv interface{}, ctx context.Context, dec fu
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(ControllerServer).Deactivate(ctx, req.(*InstanceRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Controller_Restart_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InstanceRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ControllerServer).Restart(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Controller_Restart_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ControllerServer).Restart(ctx, req.(*InstanceRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -790,6 +828,10 @@ var Controller_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Deactivate",
 			Handler:    _Controller_Deactivate_Handler,
+		},
+		{
+			MethodName: "Restart",
+			Handler:    _Controller_Restart_Handler,
 		},
 		{
 			MethodName: "Unavailable",
