@@ -36,6 +36,11 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if err != nil {
 		return nil, fmt.Errorf("%w; the configuration stays as it was", err)
 	}
+	packageChanges, err := h.host.ReloadPackages(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	changes = append(changes, packageChanges...)
 	if h.host.ReplaceAccessRules(config) {
 		changes = append([]string{"access: adjusted, the rules differ"}, changes...)
 	}

@@ -84,7 +84,7 @@ func (h *hostServer) run(ctx context.Context, cancel context.CancelFunc, t *term
 	all.Go(func() { feedSystemdWatchdog(fed, h) })
 	all.Go(func() {
 		defer close(started)
-		h.host.Supervisor.Start(ctx)
+		h.host.StartPlugins(ctx)
 	})
 	all.Go(func() { h.reloadOnHangups(ctx, hangups, started) })
 	all.Go(func() { h.noteSuccessorAndEndOnSignal(ctx, cancel) })
@@ -202,6 +202,7 @@ func (h *hostServer) stopOrLeavePlugins(ctx context.Context, started <-chan stru
 		h.log.Info().Err(err).Msg("cut off the native clients that were left")
 	}
 	bidding.Wait()
+	h.host.StopPackageOperations()
 	if h.hasSuccessor.Load() {
 		<-started
 		h.host.Supervisor.Leave(ctx)

@@ -24,6 +24,7 @@ import (
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/controller"
 	"dormouse/plugins/monitor"
+	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -86,7 +87,8 @@ type Host struct {
 	Front        *controller.Front // nil in a private host
 	Communicator *communicator.Communicator
 	Engine       *criu.Engine
-	Processes    process.Host // the parts that all plugin processes share
+	Processes    process.Host       // the parts that all plugin processes share
+	Packager     *packager.Packager // nil in a private host
 
 	options    Options
 	log        zerolog.Logger
@@ -184,7 +186,11 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			Proxies:       h.nativeClientProxies,
 			Reload:        o.Reload,
 		})
-		s.Builtins = []supervisor.Builtin{h.Front.Builtin()}
+		if err := h.openPackages(); err != nil {
+			return err
+		}
+		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin()}
+		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
 		return err
@@ -230,9 +236,18 @@ func (h *Host) builtinClasses() map[string]supervisor.Class {
 	return classes
 }
 
+// hostBuiltinAccess is builtinClass.access of the built-ins that are parts of every host, by
+// their callsigns. The Controller decides by itself.
+var hostBuiltinAccess = map[string]func(callsign string, c shell.Call) (access.Role, access.Target){
+	packager.Callsign: packager.NeededAccess,
+}
+
 // builtinAccess returns the role that a caller needs for a call of a built-in, and what the
 // call is about. No role suffices for a class that does not say.
 func (h *Host) builtinAccess(sh *shell.Shell, c shell.Call) (access.Role, access.Target) {
+	if needed, ok := hostBuiltinAccess[sh.Callsign()]; ok {
+		return needed(sh.Callsign(), c)
+	}
 	class, ok := h.builtins()[sh.Config().Builtin]
 	if !ok || class.access == nil {
 		return access.None, access.Target{Callsign: sh.Callsign(), Method: c.Method}
@@ -303,6 +318,7 @@ func (h *Host) closeStoresAndCgroup() error {
 	if h.stopTokens != nil {
 		h.stopTokens()
 	}
+	h.Packager.Close()
 	var errs []error
 	if h.Processes.Cgroups != nil {
 		if err := h.Processes.Cgroups.Close(); err != nil {

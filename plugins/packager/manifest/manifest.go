@@ -81,6 +81,9 @@ func (u Used) IsMetBy(p Provided) bool {
 	return err == nil && constraint.Check(version)
 }
 
+// IsVersion reports whether the text is a semantic version, without "v".
+func IsVersion(text string) bool { return checkVersion(text) == nil }
+
 // CompareVersions returns -1, 0 or +1 as the version a is lower than b, equal, or higher. What
 // follows "+" counts if all else is equal, as text.
 func CompareVersions(a, b string) int {

@@ -1,0 +1,120 @@
+package packager
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"dormouse/internal/filenames"
+	"dormouse/internal/ownedtree"
+	"dormouse/plugins/packager/records"
+)
+
+// collect removes the versions of a package that are no longer kept: all but the last two, and
+// any that a process, an image or a clone uses. Data that no rollback needs goes too. Failures
+// are logged; the next operation tries again.
+func (p *Packager) collect(name string) {
+	if p.ctx.Err() != nil {
+		return
+	}
+	if err := p.collectVersions(name); err != nil {
+		p.log.Error().Err(err).Str("package", name).Msg("cannot remove what is not kept any more")
+	}
+}
+
+func (p *Packager) collectVersions(name string) error {
+	record, _ := p.records.Get(name)
+	keep := keptDigests(record)
+	digests, err := p.dirs.Versions(name)
+	errs := []error{err}
+	for _, digest := range digests {
+		if keep[digest] || p.isInUse(p.dirs.VersionDir(name, digest)) {
+			continue
+		}
+		errs = append(errs, p.dirs.RemoveVersion(name, digest), p.database.Remove(digest, os.Remove))
+	}
+	entries, err := p.database.Entries()
+	errs = append(errs, err)
+	for _, e := range entries {
+		if e.Name == name && !keep[e.Digest] && !p.dirs.HasVersion(name, e.Digest) {
+			errs = append(errs, p.database.Remove(e.Digest, os.Remove))
+		}
+	}
+	return errors.Join(append(errs, p.collectData(record))...)
+}
+
+// keptDigests returns the versions of a package that its record keeps.
+func keptDigests(r records.Record) map[string]bool {
+	keep := make(map[string]bool)
+	versions := []*records.Version{r.Serving, r.Previous}
+	if r.Operation != nil {
+		versions = append(versions, r.Operation.Target, r.Operation.Earlier)
+	}
+	for _, v := range versions {
+		if v != nil {
+			keep[v.Digest] = true
+		}
+	}
+	return keep
+}
+
+// collectData removes data that is kept for a rollback that is not possible any more.
+func (p *Packager) collectData(record records.Record) error {
+	if record.State == records.Installing {
+		return nil
+	}
+	digests, err := p.dirs.KeptVersions(record.Name)
+	for _, digest := range digests {
+		if record.CanRollback && record.Previous != nil && record.Previous.Digest == digest {
+			continue
+		}
+		err = errors.Join(err, p.dirs.RemoveData(record.Name, digest))
+	}
+	return err
+}
+
+// isInUse reports whether an instance, a clone among them, is configured to run a program in dir,
+// or a process runs one.
+func (p *Packager) isInUse(dir string) bool {
+	if p.instances != nil {
+		for _, sh := range p.instances.Shells() {
+			if within(sh.Config().Executable, dir) {
+				return true
+			}
+		}
+	}
+	for _, pid := range filenames.NumbersIn("/proc") {
+		if exe, err := os.Readlink(filepath.Join("/proc", itoa(pid), "exe")); err == nil && within(exe, dir) {
+			return true
+		}
+	}
+	return false
+}
+
+func within(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }
+
+// removeOldUploads removes the beginnings of archives that no operation goes on with.
+func (p *Packager) removeOldUploads() error {
+	dir := p.dirs.UploadDir()
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	wanted := make(map[string]bool)
+	for _, record := range p.records.All() {
+		if record.Operation != nil {
+			o := &operation{p: p, name: record.Name, request: record.Operation.Request}
+			wanted[o.uploadPath()], wanted[record.Operation.Request.Source] = true, true
+		}
+	}
+	var errs []error
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		if e.Name() != ownedtree.MarkName && !wanted[path] {
+			errs = append(errs, ownedtree.Remove(path))
+		}
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,264 @@
+// Package packager is the built-in Packager: it installs, upgrades, rolls back, disables and
+// removes plugin packages, and brings their database and their files into agreement. It does
+// not know how an instance runs, what flows carry, nor how a registry is reached.
+package packager
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/internal/ownedtree"
+	"dormouse/internal/store"
+	"dormouse/plugins/packager/database"
+	"dormouse/plugins/packager/disk"
+	"dormouse/plugins/packager/records"
+	"dormouse/plugins/packager/trust"
+	"dormouse/shell"
+	"dormouse/supervisor"
+)
+
+// Callsign is the name of the built-in.
+const Callsign = "Packager"
+
+// DirName is the directory of packages in the root of a host.
+const DirName = "packages"
+
+// Options configures Open.
+type Options struct {
+	// Root is the directory of all that belongs to packages, see DirName.
+	Root   string
+	Store  *store.Store
+	Config configs.Packages
+	// Overlays are the operator's tables [[plugin]] with the key package.
+	Overlays []configs.Overlay
+	Version  string // of Dormouse
+	Log      zerolog.Logger
+	// Catalogue is that of the official packages, nil for none.
+	Catalogue Catalogue
+	Flows     Flows
+	// Rebuilt says that the store was made anew since the last start.
+	Rebuilt bool
+	// Subsystems are those that the site has.
+	Subsystems []string
+
+	// PersistentDir returns the directory in which the data of an instance lies, and
+	// RemoveInstanceFiles removes all that is kept of an instance.
+	PersistentDir       func(callsign string) string
+	RemoveInstanceFiles func(callsign string) error
+	// Clock replaces the time; nil stands for the real one.
+	Clock func() time.Time
+}
+
+// Flows is what the flows of packages have to be told, and are asked. A function that is nil
+// stands for a host without flows.
+type Flows struct {
+	// Declare makes the flows of a package known, Withdraw takes them away; their states stay.
+	Declare  func(name string, flows []configs.Flow)
+	Withdraw func(name string)
+	// Holding returns the flows of a package that hold messages.
+	Holding func(name string) []string
+	// Drain returns when no flow of the package holds a message; Discard removes them.
+	Drain   func(ctx context.Context, name string) error
+	Discard func(name string) error
+	// Changed says that the package may have become ready, or not ready.
+	Changed func(name string)
+}
+
+// Instances is what operations need of the supervisor.
+type Instances interface {
+	Provide(ctx context.Context, source string, plugins []configs.Plugin) (changeLines []string, err error)
+	Probe(ctx context.Context, plugin configs.Plugin) (shell.Information, error)
+	Replace(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error
+	Shell(callsign string) (*shell.Shell, bool)
+	Shells() []*shell.Shell
+	SourceOf(callsign string) (source string, found bool)
+	CloneSource(callsign string) (supervisor.CloneSource, bool)
+	Listen(l supervisor.Listener) (stop func())
+}
+
+var _ Instances = (*supervisor.Supervisor)(nil)
+
+// Packager holds the packages of one host, from Open to Close.
+type Packager struct {
+	options  Options
+	log      zerolog.Logger
+	dirs     *disk.Dirs
+	database *database.Database
+	records  *records.Records
+
+	ctx    context.Context // ends when the host stops
+	stop   context.CancelFunc
+	active sync.WaitGroup // operations
+
+	instances Instances // nil until the supervisor exists
+	sink      shell.Sink
+
+	mu       sync.Mutex // guards the fields below
+	overlays []configs.Overlay
+	config   configs.Packages
+	keys     []trust.Key
+	running  map[string]*operation // by package
+	claims   map[string]claim      // by package: what is about to be installed
+	reading  bool                  // the catalogue is being read
+	closed   bool
+	opened   bool // the directories exist
+
+	// What the synchronisation at the start leaves for Start.
+	laterRequests []records.Request
+	withBundled   bool
+	databaseLost  error // why the database looks lost, nil if it does not
+	progress      progressEvents
+}
+
+// Open reads the records and the directories, and brings them into agreement as o.Config says.
+// The supervisor does not exist yet: see Provided and Start. After an error nothing is open.
+func Open(o Options) (*Packager, error) {
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	p := &Packager{
+		options: o, log: o.Log.With().Str("callsign", Callsign).Logger(), overlays: o.Overlays, config: o.Config,
+		running: make(map[string]*operation), claims: make(map[string]claim),
+	}
+	p.ctx, p.stop = context.WithCancel(context.Background())
+	err := p.open()
+	if err != nil {
+		p.stop()
+		return nil, fmt.Errorf("cannot open the packages: %w", err)
+	}
+	return p, nil
+}
+
+func (p *Packager) open() (err error) {
+	if p.keys, err = trust.ReadKeys(p.options.Config.Keys); err != nil {
+		return err
+	}
+	if p.records, err = records.Open(p.options.Store, p.recordChanged); err != nil {
+		return err
+	}
+	p.dirs = disk.At(p.options.Root)
+	p.database = database.At(p.dirs.DatabaseDir())
+	if err = p.openDirs(); err == nil {
+		err = p.synchronizeAtStart()
+	}
+	if err != nil { // a host with a full disk starts all the same
+		p.log.Error().Err(err).Msg("cannot synchronise the packages")
+	}
+	return nil
+}
+
+// openDirs makes the directories, as far as they are missing. A database that is missing
+// although there are packages looks lost.
+func (p *Packager) openDirs() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.opened {
+		return nil
+	}
+	if !p.database.IsThere() && len(p.records.All()) > 0 {
+		p.databaseLost = fmt.Errorf("the directory %s, or the mark %s in it, is missing", p.dirs.DatabaseDir(), ownedtree.MarkName)
+	}
+	if err := errors.Join(p.dirs.Make(), p.database.Make()); err != nil {
+		return err
+	}
+	p.opened = true
+	return nil
+}
+
+// Close ends all operations, which the next host goes on with, and returns when none runs any
+// more.
+func (p *Packager) Close() {
+	if p == nil {
+		return
+	}
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.stop()
+	p.active.Wait()
+}
+
+// Builtin returns the Packager as a part of a host.
+func (p *Packager) Builtin() supervisor.Builtin {
+	return supervisor.Builtin{
+		Callsign: Callsign,
+		Backend: func(s *supervisor.Supervisor, sink shell.Sink) shell.Backend {
+			p.instances, p.sink = s, sink
+			return backend{p}
+		},
+	}
+}
+
+// Provided returns the instances of each package, as the supervisor is to know them from the
+// start: so what an earlier host left of them is taken over.
+func (p *Packager) Provided() map[string][]configs.Plugin {
+	all := make(map[string][]configs.Plugin)
+	for _, record := range p.records.All() {
+		plugins, err := p.pluginsOf(record)
+		if err != nil {
+			p.log.Error().Err(err).Str("package", record.Name).Msg("the instances of the package are missing")
+			continue
+		}
+		if len(plugins) > 0 {
+			all[record.Name] = plugins
+		}
+	}
+	return all
+}
+
+// versionDir returns the directory of an unpacked version.
+func (p *Packager) versionDir(name, digest string) string { return p.dirs.VersionDir(name, digest) }
+
+// whyRefused returns why the instances of a package are not started and take no call, nil if
+// they may.
+func whyRefused(r records.Record) error {
+	switch {
+	case r.Disabled:
+		return fmt.Errorf("the package %s is disabled; enable it with: dormouse plugin enable %s", r.Name, r.Name)
+	case r.State == records.Failed && r.CanRollback:
+		return fmt.Errorf("the package %s has failed; see dormouse plugin show %s, then retry or roll back", r.Name, r.Name)
+	case r.State == records.Failed:
+		return fmt.Errorf("the package %s has failed; see dormouse plugin show %s, then retry", r.Name, r.Name)
+	case r.State == records.Removing:
+		return fmt.Errorf("the package %s is being removed", r.Name)
+	}
+	return nil
+}
+
+// Refusal returns why the instances of a source are not started and take no call, nil if they
+// may. It is the supervisor's Options.Refusal.
+func (p *Packager) Refusal(source string) error {
+	record, found := p.records.Get(source)
+	if !found {
+		return nil
+	}
+	return whyRefused(record)
+}
+
+// Readiness says whether the instances of a package can take data, and if not why.
+type Readiness struct {
+	Ready, Disabled bool
+	Why             string
+}
+
+// Readiness returns whether the package is ready for the data of its flows.
+func (p *Packager) Readiness(name string) Readiness {
+	record, found := p.records.Get(name)
+	switch {
+	case !found:
+		return Readiness{Why: "package " + name + " is not installed"}
+	case record.Disabled:
+		return Readiness{Disabled: true, Why: whyRefused(record).Error()}
+	case record.State != records.Installed:
+		return Readiness{Why: "package " + name + " is " + record.Status()}
+	}
+	return Readiness{Ready: true}
+}
+
+var errClosed = errors.New("the host is shutting down")

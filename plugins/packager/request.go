@@ -1,0 +1,161 @@
+package packager
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"dormouse/configs"
+	"dormouse/plugins/packager/archive"
+	"dormouse/plugins/packager/manifest"
+	"dormouse/plugins/packager/oci"
+	"dormouse/plugins/packager/records"
+	"dormouse/plugins/packager/trust"
+)
+
+// Install begins to install what the request names, and returns at once. What can be seen to be
+// wrong without the network is an error; all else is told as an event.
+func (p *Packager) Install(r records.Request) error {
+	_, err := p.beginInstall(r)
+	return err
+}
+
+// beginInstall is Install that returns the id of the operation.
+func (p *Packager) beginInstall(r records.Request) (id string, err error) {
+	r.Verb = records.Install // or upgrade, if it is installed
+	if r.Source == "" {
+		return "", fmt.Errorf("%w: package is missing", ErrBadRequest)
+	}
+	if a := r.Architecture; a != "" && a != manifest.Platform() && a != runtime.GOARCH {
+		return "", fmt.Errorf("%w: this machine runs %s, not %s", ErrBadRequest, manifest.Platform(), a)
+	}
+	name, err := p.nameOf(&r)
+	if err != nil {
+		return "", err
+	}
+	return p.beginWithID(name, r)
+}
+
+// beginWithID begins an operation and returns its id.
+func (p *Packager) beginWithID(name string, r records.Request) (id string, err error) {
+	if r.ID == "" {
+		r.ID = rand.Text()
+	}
+	return r.ID, p.begin(name, r)
+}
+
+// nameOf returns the name of the package that a request is about, and fills in its origin. The
+// name of what must be fetched first is a guess, which the operation corrects.
+func (p *Packager) nameOf(r *records.Request) (string, error) {
+	switch {
+	case r.Named != "":
+		return r.Named, nil
+	case isPath(r.Source):
+		r.Origin, r.FromHere = records.Local, true
+		if _, _, isLayout := oci.SplitLayout(r.Source); isLayout {
+			return guessedName(filepath.Base(r.Source)), nil
+		}
+		m, err := p.peekSource(p.ctx, r.Source)
+		if err != nil {
+			return "", fmt.Errorf("%w: cannot read the package: %w", ErrBadRequest, err)
+		}
+		return m.Name, nil
+	case oci.IsReference(r.Source):
+		ref, err := oci.ParseReference(r.Source)
+		if err != nil {
+			return "", fmt.Errorf("%w: %w", ErrBadRequest, err)
+		}
+		r.Origin = records.Official
+		return guessedName(path.Base(ref.Repository)), nil
+	case isURL(r.Source):
+		r.Origin = records.Official
+		return guessedName(path.Base(r.Source)), nil
+	}
+	if err := configs.CheckPackageName(r.Source); err != nil {
+		return "", fmt.Errorf("%w: %q is neither an absolute path, an address (oci://…, https://…) nor the name of a package", ErrBadRequest, r.Source)
+	}
+	if p.settings().Catalogue == "" {
+		return "", fmt.Errorf("%w: cannot install %s by its name: set catalogue in [packages], or give a path or an address", ErrNoRegistry, r.Source)
+	}
+	r.Origin = records.Official
+	return r.Source, nil
+}
+
+// guessedName returns a name for what was not read yet: the beginning of a file's name.
+func guessedName(base string) string {
+	base, _, _ = strings.Cut(base, ":")
+	base, _, _ = strings.Cut(base, "@")
+	for _, suffix := range []string{".tar.zst", ".tar.gz", ".tgz"} {
+		base = strings.TrimSuffix(base, suffix)
+	}
+	var b strings.Builder
+	for _, r := range strings.ToLower(base) {
+		if 'a' <= r && r <= 'z' || b.Len() > 0 && ('0' <= r && r <= '9' || r == '-') {
+			b.WriteRune(r)
+		}
+	}
+	name := strings.TrimRight(b.String()[:min(b.Len(), 64)], "-")
+	if configs.CheckPackageName(name) != nil {
+		return "package"
+	}
+	return name
+}
+
+// isURL reports whether a source is the address of an archive on a web server.
+func isURL(source string) bool {
+	return strings.HasPrefix(source, "https://") || strings.HasPrefix(source, "http://")
+}
+
+// isPath reports whether a source is an archive or a directory of this machine.
+func isPath(source string) bool { return filepath.IsAbs(source) }
+
+// settings returns the table [packages] as it is now.
+func (p *Packager) settings() configs.Packages {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.config
+}
+
+// overlaysNow returns the operator's changes of instances as they are now.
+func (p *Packager) overlaysNow() []configs.Overlay {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.overlays
+}
+
+// unpackLimits bounds what is read of an archive.
+func (p *Packager) unpackLimits() archive.Limits {
+	return archive.LimitsFor(int64(p.settings().MaxSize))
+}
+
+// Reconfigure gives the Packager a configuration that was read again, and each package the
+// instances that follow from it. It returns one line for each change.
+func (p *Packager) Reconfigure(ctx context.Context, config configs.Packages, overlays []configs.Overlay) (changeLines []string, err error) {
+	keys, err := trust.ReadKeys(config.Keys)
+	if err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	p.config, p.overlays, p.keys = config, overlays, keys
+	p.mu.Unlock()
+	for _, record := range p.records.All() {
+		if record.Operation != nil || record.Serving == nil {
+			continue // the operation uses the new configuration by itself
+		}
+		plugins, err := p.pluginsOf(record)
+		if err != nil {
+			changeLines = append(changeLines, "package "+record.Name+": "+err.Error())
+			continue
+		}
+		lines, err := p.instances.Provide(ctx, record.Name, plugins)
+		if err != nil {
+			lines = []string{"package " + record.Name + ": " + err.Error()}
+		}
+		changeLines = append(changeLines, lines...)
+	}
+	return changeLines, nil
+}

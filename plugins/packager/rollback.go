@@ -1,0 +1,95 @@
+package packager
+
+import (
+	"fmt"
+
+	"dormouse/internal/failpoint"
+	"dormouse/plugins/packager/records"
+)
+
+// rollBack puts the version before and its data back, without any fetch. What the version that
+// failed has written goes to the trash.
+func (o *operation) rollBack() error {
+	if err := o.commit(); err != nil {
+		return err
+	}
+	record, _ := o.p.records.Get(o.name)
+	if record.Operation.Phase == records.Restoring && record.CanRollback {
+		if err := o.restoreData(record); err != nil {
+			return err
+		}
+		failpoint.Hit("package.datarestored")
+		err := o.enterPhase(records.Starting, func(r *records.Record) {
+			failed := *r.Serving
+			failed.Good = false
+			r.Serving, r.Previous, r.CanRollback = r.Previous, &failed, false
+			r.Operation.Target, r.Operation.Was = r.Serving, r.Was
+		})
+		if err != nil {
+			return err
+		}
+	}
+	record, _ = o.p.records.Get(o.name)
+	c, err := o.p.readCandidate(o.name, *record.Serving)
+	if err != nil {
+		return err
+	}
+	o.to = c.version.Version
+	if err := o.enterPhase(records.Starting); err != nil {
+		return err
+	}
+	if err := o.startCold(record, c); err != nil {
+		return err
+	}
+	o.p.declareFlows(o.name, c)
+	failpoint.Hit("package.rolledback")
+	return o.p.dirs.Link(o.name, c.version.Digest)
+}
+
+// restoreData ends what runs of the package, and puts the data of the version before back.
+func (o *operation) restoreData(record records.Record) error {
+	o.endInstances()
+	before, err := o.p.readCandidate(o.name, *record.Previous)
+	if err != nil {
+		return fmt.Errorf("cannot roll back: %w", err)
+	}
+	for _, plugin := range before.plugins {
+		failpoint.Hit("package.restoring")
+		to := o.p.options.PersistentDir(plugin.Callsign)
+		if err := o.p.dirs.PutDataBack(to, o.name, before.version.Digest, plugin.Callsign); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// autoRollBack begins a rollback by itself after an upgrade that failed in its switch or trial,
+// if the configuration asks for that.
+func (o *operation) autoRollBack() {
+	record, _ := o.p.records.Get(o.name)
+	if !o.p.settings().AutoRollback || o.request.Verb != records.Upgrade || record.State != records.Failed || !record.CanRollback {
+		return
+	}
+	o.p.log.Warn().Str("package", o.name).Str("from", o.to).Str("to", record.Previous.Version).Msg("rolling back, as auto-rollback in [packages] says")
+	err := o.p.begin(o.name, records.Request{Verb: records.Rollback, By: "auto-rollback"})
+	if err != nil {
+		o.p.log.Error().Err(err).Str("package", o.name).Msg("could not roll back")
+	}
+}
+
+// Retry repeats the operation on a package that failed, as a new operation with that id.
+func (p *Packager) Retry(name, id string) error {
+	record, found := p.records.Get(name)
+	if !found {
+		return fmt.Errorf("%w: %s", ErrUnknown, name)
+	}
+	if record.Failure == nil {
+		return fmt.Errorf("%w: nothing of %s has failed", ErrNotPossible, name)
+	}
+	again := record.Failure.Request
+	again.ID, again.By = id, ""
+	if isInstall(again.Verb) && record.State == records.Failed && record.Serving != nil && record.Failure.Version == record.Serving.Version {
+		again.Unpacked = record.Serving.Digest
+	}
+	return p.begin(name, again)
+}
