@@ -4,9 +4,16 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
+	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"dormouse/internal/leaktest"
 )
@@ -109,5 +116,105 @@ func TestBuildAndUnpack(t *testing.T) {
 		if err != nil || head.Digest() != digest || string(head.File) != pkg["plugin.toml"] || head.Signature != nil || head.Form != form {
 			t.Errorf("peeked %+v, %v", head, err)
 		}
+	}
+}
+
+// The same files make the same bytes, however many processors there are.
+func TestSameBytesOnAnyMachine(t *testing.T) {
+	text := make([]byte, 5<<20)
+	random := rand.New(rand.NewPCG(1, 2))
+	for i := range text {
+		if text[i] = byte(random.IntN(9)); i > 1<<20 && random.IntN(3) > 0 {
+			text[i] = text[i-1<<20]
+		}
+	}
+	dir := writeFiles(t, map[string]string{"plugin.toml": "x", "big": string(text), "bin/tool": "y"})
+	for form, want := range map[Form]string{TarZstd: "", TarGzip: ""} {
+		for _, processors := range []int{1, 2, 7} {
+			before := runtime.GOMAXPROCS(processors)
+			archive, _ := build(t, dir, form)
+			runtime.GOMAXPROCS(before)
+			if sum := string(DigestOf(archive)); want == "" {
+				want = sum
+			} else if sum != want {
+				t.Errorf("%s on %d processors is %s, on one %s", form, processors, sum, want)
+			}
+		}
+	}
+	if err := os.Chtimes(filepath.Join(dir, "big"), time.Unix(1, 0), time.Unix(1, 0)); err != nil {
+		t.Fatal(err)
+	}
+	first, _ := build(t, dir, TarZstd)
+	if err := os.Chmod(filepath.Join(dir, "bin/tool"), 0o711); err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(t.TempDir(), "copy")
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := build(t, copied, TarZstd); !bytes.Equal(first, again) {
+		t.Error("a copy with other times and modes makes other bytes")
+	}
+}
+
+// A SHA256SUMS that is right is kept as it is, and so is the digest; another one is replaced,
+// unless it was signed.
+func TestKeepsRightSums(t *testing.T) {
+	dir := writeFiles(t, pkg)
+	cmd := exec.CommandContext(t.Context(), "sh", "-c", "find . -type f | sort -r | xargs -d '\\n' sha256sum -b >../sums && mv ../sums SHA256SUMS && sha256sum --strict -c SHA256SUMS")
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	sums, err := os.ReadFile(filepath.Join(dir, SumsName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	verified, err := Verify(t.Context(), dir)
+	if err != nil || verified != DigestOf(sums) {
+		t.Fatalf("verified %s, %v", verified, err)
+	}
+	if _, digest := build(t, dir, TarZstd); digest != verified {
+		t.Errorf("built %s of %s", digest, verified)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "more"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(t.Context(), dir); err == nil || err.Error() != `"more": SHA256SUMS does not name it` {
+		t.Errorf("got %v", err)
+	}
+	if _, digest := build(t, dir, TarZstd); digest == verified {
+		t.Error("another file makes no other digest")
+	}
+	if err := os.WriteFile(filepath.Join(dir, SignatureName), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Build(t.Context(), dir, io.Discard, TarZstd, "plugin.toml", nil); !errors.Is(err, ErrOutdatedSignature) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// What can't be in a package is refused when it is built, too.
+func TestDirectoriesThatAreNoPackage(t *testing.T) {
+	for want, spoil := range map[string]func(dir string) error{
+		`"pipe": it is neither a file nor a directory nor a link`: func(dir string) error { return unix.Mkfifo(filepath.Join(dir, "pipe"), 0o600) },
+		`"l": it is a link to "../../etc/passwd", which is outside of the package`: func(dir string) error {
+			return os.Symlink("../../etc/passwd", filepath.Join(dir, "l"))
+		},
+		`"empty": it is setuid, setgid or sticky`:                     func(dir string) error { return os.Chmod(filepath.Join(dir, "empty"), 0o755|os.ModeSetuid) },
+		`"empty": its name differs from that of "EMPTY" in case only`: func(dir string) error { return os.WriteFile(filepath.Join(dir, "EMPTY"), nil, 0o600) },
+		`"a\nb": its name has a control character`:                    func(dir string) error { return os.WriteFile(filepath.Join(dir, "a\nb"), nil, 0o600) },
+	} {
+		dir := writeFiles(t, pkg)
+		if err := spoil(dir); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Build(t.Context(), dir, io.Discard, TarZstd, "plugin.toml", nil)
+		if err == nil || err.Error() != want {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	if _, err := Build(t.Context(), t.TempDir(), io.Discard, TarZstd, "plugin.toml", nil); err == nil || err.Error() != "the directory has no files" {
+		t.Errorf("got %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -85,6 +86,7 @@ func (d *directory) list(dir string) error {
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("cannot read the package: %w", err)
 	}
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
 	for _, e := range entries {
 		name := path.Join(dir, e.Name())
 		if name == ownedtree.MarkName {

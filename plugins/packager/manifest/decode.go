@@ -51,7 +51,7 @@ func read(source string, text []byte) *reading {
 	}
 	r.readPrivileges(r.top.Table("privileges", "in [privileges]", "a table, written [privileges]"))
 	r.top.ReportMissingKeys("name", "version")
-	if len(m.Programs) == 0 && (len(m.Instances) == 0 || slices.ContainsFunc(m.Instances, m.lacksExecutable)) {
+	if !r.top.Has("program") && (len(m.Instances) == 0 || slices.ContainsFunc(m.Instances, m.lacksExecutable)) {
 		r.top.AddProblem("program", `the table [program] is missing, with a path for each platform, such as %s = "bin/%s"`, Platform(), m.Name)
 	}
 	r.top.ReportUnknownKeys()

@@ -190,7 +190,8 @@ func (m Manifest) CheckFor(platform string, caps configs.Caps, subsystems []stri
 		errs = append(errs, fmt.Errorf("the package asks for %s, which [packages.caps] does not allow", text))
 	}
 	for _, keys := range m.Instances {
-		if _, err := keys.In("/").Plugin(subsystems); err != nil && !m.lacksExecutable(keys) {
+		program := configs.InstanceKeys{Values: map[string]any{"executable": "/"}}
+		if _, err := keys.In("/").Over(program).Plugin(subsystems); err != nil {
 			errs = append(errs, err)
 		}
 	}
