@@ -106,7 +106,7 @@ func examineMachine(ctx context.Context, criuPath, trialDir string) examination 
 // examineConfig checks whether a host would leave out files of the configuration.
 func examineConfig(config configs.Config) finding {
 	f := finding{
-		Check: "configuration", OK: len(config.LeftOut) == 0, Found: fmt.Sprintf("whole, %d plugins", len(config.Plugins)),
+		Check: "configuration", OK: len(config.LeftOut) == 0, Found: "whole, " + pluginCountText(len(config.Plugins)),
 		Means: "a host that starts now lacks the plugins of these files, and one that runs can't reload",
 		Mend:  "mend the files, and reload",
 	}
@@ -118,6 +118,17 @@ func examineConfig(config configs.Config) finding {
 		f.Found = strings.Join(files, "; ")
 	}
 	return f
+}
+
+// pluginCountText returns a text that says how many plugins a configuration has.
+func pluginCountText(n int) string {
+	switch n {
+	case 0:
+		return "but it names no plugin"
+	case 1:
+		return "one plugin"
+	}
+	return fmt.Sprintf("%d plugins", n)
 }
 
 // examineKernelVersion checks whether the kernel is new enough to kill a cgroup at once.

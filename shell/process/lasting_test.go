@@ -296,16 +296,16 @@ func TestLoaderKilled(t *testing.T) {
 // Damage that is found while there is no host ends the plugin when there is one.
 func TestDamageFoundWithoutHost(t *testing.T) {
 	r, _ := lastingRig(t, 200)
-	pages := filepath.Join(r.dir, "images", "Counter", "image", "pages-2.img")
+	r.wake()
+	loader := r.loader() // it stands still, so that it can't find the damage too early
+	r.SaveActivationReason(shell.Requested)
+	pids := r.pids()
+	pages := openFileOf(t, loader, "pages-2.img")
 	info, err := os.Stat(pages)
 	if err != nil {
 		t.Fatal(err)
 	}
 	flipByte(t, pages, info.Size()-info.Size()/10)
-	r.wake()
-	r.SaveActivationReason(shell.Requested)
-	pids := r.pids()
-	loader := r.loader()
 	if err := r.LeaveRunning(r.contextFor(patience)); err != nil {
 		t.Fatal(err)
 	}
@@ -319,6 +319,25 @@ func TestDamageFoundWithoutHost(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 	r.checkGone(pids)
+}
+
+// openFileOf returns a path to the file of that name that the process has open, also if it was
+// removed.
+func openFileOf(t *testing.T, pid int, name string) string {
+	t.Helper()
+	fds := fmt.Sprintf("/proc/%d/fd", pid)
+	entries, err := os.ReadDir(fds)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		path := filepath.Join(fds, e.Name())
+		if to, err := os.Readlink(path); err == nil && filepath.Base(strings.TrimSuffix(to, " (deleted)")) == name {
+			return path
+		}
+	}
+	t.Fatalf("process %d has no file %s open", pid, name)
+	return ""
 }
 
 // Whoever stops the plugin ends the loading.
