@@ -156,20 +156,35 @@ func (r record) verifyAndDecode(to any) error {
 	return nil
 }
 
-// verifyAllRecords reads every record and returns an ErrDamaged for the first damaged one.
-func verifyAllRecords(tx *Tx) error {
-	rows, err := tx.Query("SELECT bucket, key, value, checksum FROM records")
+// setDamagedApart reads every record, and moves those that are damaged to a table of their own.
+// It returns their names.
+func setDamagedApart(tx *Tx) (names []string, err error) {
+	rows, err := tx.Query("SELECT rowid, bucket, key, value, checksum FROM records")
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var ids []int64
 	for rows.Next() {
+		var id int64
 		var r record
-		if err := rows.Scan(&r.bucket, &r.key, &r.value, &r.checksum); err != nil {
-			return err
+		if err := rows.Scan(&id, &r.bucket, &r.key, &r.value, &r.checksum); err != nil {
+			return nil, err
 		}
-		if err := r.verify(); err != nil {
-			return err
+		if r.verify() != nil {
+			ids, names = append(ids, id), append(names, fmt.Sprintf("%s %q", r.bucket, r.key))
 		}
 	}
-	return rows.Err()
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	for _, id := range ids {
+		_, err := tx.Exec("INSERT INTO damaged_records SELECT bucket, key, value, checksum, datetime() FROM records WHERE rowid = ?", id)
+		if err == nil {
+			_, err = tx.Exec("DELETE FROM records WHERE rowid = ?", id)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return names, nil
 }

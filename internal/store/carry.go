@@ -26,6 +26,9 @@ const (
 // would forget what is in the file.
 func carryOver(path string, o Options) error {
 	kept, err := makeNew(path, func(tx *Tx) error {
+		if err := makeOwnTables(tx); err != nil {
+			return err
+		}
 		return carryover.ReadAll(path, func(bucket, key string, value []byte) error {
 			if !json.Valid(value) {
 				return fmt.Errorf("%w: %s %q is not JSON", carryover.ErrDamaged, bucket, key)
@@ -68,6 +71,11 @@ func makeNew(path string, fill func(*Tx) error, kept string) (string, error) {
 		return "", err
 	}
 	failpoint.Hit("store-kept")
+	for _, suffix := range []string{walSuffix, shmSuffix} { // bbolt has none, and SQLite would believe them
+		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return "", err
+		}
+	}
 	if err := os.Rename(made, path); err != nil {
 		return "", err
 	}
@@ -87,10 +95,7 @@ func makeFilled(path string, fill func(*Tx) error) error {
 	}
 	c, err := connect(db, writerSettings)
 	if err == nil {
-		if err = c.inTransaction(makeOwnTables); err == nil {
-			err = c.inTransaction(fill)
-		}
-		if err == nil {
+		if err = c.inTransaction(fill); err == nil {
 			err = c.run("PRAGMA wal_checkpoint(TRUNCATE)")
 		}
 		c.close()

@@ -40,6 +40,10 @@ PRAGMA cache_size = -256;
 `
 )
 
+// crampedSettings are those of the one connection to a file beside which there is no room for
+// the index of its log: the index is in memory, so no other connection can be.
+const crampedSettings = "PRAGMA locking_mode = EXCLUSIVE;" + writerSettings
+
 // useOwnLocks has SQLite lock a file for itself and not for the process, so that a copy of
 // the file that another part of this process closes does not end SQLite's lock; and has it
 // sync as SQLite on Linux does.

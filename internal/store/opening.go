@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
+	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
@@ -16,6 +18,7 @@ import (
 	"dormouse/internal/filelock"
 	"dormouse/internal/regularfile"
 	"dormouse/internal/store/carryover"
+	"dormouse/internal/store/salvage"
 )
 
 // lockTimeout is how long Open waits for another process to close the file.
@@ -32,19 +35,24 @@ const (
 // FilesBeside returns the names of what may stand beside a store of that name, and belongs to
 // it.
 func FilesBeside(name string) []string {
-	return []string{name + walSuffix, name + shmSuffix, name + lockSuffix}
+	return []string{name + walSuffix, name + shmSuffix, name + lockSuffix, name + markSuffix, name + newSuffix}
 }
 
 // file is the open file with its connections.
 type file struct {
+	path    string
 	lock    *os.File // nil for one in memory
 	db      *sql.DB
 	writer  *connection // used by the writer alone
 	readers *readers
 	isNew   bool // it was made when it was opened
+	cramped bool // the writer is the only connection, and reads too
+
+	single sync.Mutex // held by the one that reads, if the file is cramped
 }
 
-// openFile opens the file at path, or makes it, and verifies its records.
+// openFile opens the file at path, or makes it, and verifies its records. A damaged file is
+// rebuilt.
 func openFile(path string, o Options) (_ *file, err error) {
 	if real, err := filepath.EvalSymlinks(path); err == nil {
 		path = real // what SQLite puts beside it must be beside it
@@ -53,10 +61,54 @@ func openFile(path string, o Options) (_ *file, err error) {
 	if err != nil {
 		return nil, openError(path, err)
 	}
-	f := &file{lock: lock}
+	f, err := openOrRebuild(path, o)
+	if err != nil {
+		return nil, errors.Join(openError(path, err), lock.Close())
+	}
+	f.lock = lock
+	return f, nil
+}
+
+// openOrRebuild opens the file, and rebuilds it before if it is found damaged, now or by an
+// earlier process.
+func openOrRebuild(path string, o Options) (*file, error) {
+	m, found, err := readMark(path)
+	if err != nil {
+		return nil, err
+	}
+	if found && m.isDone(path) {
+		found, err = false, removeMark(path)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		f, err := openIntact(path, o)
+		if !errors.Is(explained(err), ErrDamaged) {
+			return f, err
+		}
+		m = mark{Why: explained(err).Error()}
+	}
+	if err := rebuild(path, m, o); err != nil {
+		return nil, rebuildError(explained(err))
+	}
+	f, err := openIntact(path, o)
+	if f != nil {
+		f.isNew = true
+	}
+	return f, err
+}
+
+// openIntact opens the file, or makes it, and verifies its records. The error wraps ErrDamaged
+// if the file is damaged where it looks.
+func openIntact(path string, o Options) (_ *file, err error) {
+	f := &file{path: path}
 	defer func() {
 		if err != nil {
-			err = errors.Join(openError(path, err), f.close())
+			err = errors.Join(explained(err), f.close())
+		}
+		if atomicfile.IsNoRoom(err) && !f.isNew { // an empty store instead would forget what is in the file
+			err = fmt.Errorf("there is no room to open it; make room and start again: %s", err.Error())
 		}
 	}()
 	if f.isNew, err = prepare(path, o); err != nil {
@@ -65,14 +117,40 @@ func openFile(path string, o Options) (_ *file, err error) {
 	if f.db, err = database(path); err != nil {
 		return nil, err
 	}
-	if f.writer, err = connect(f.db, writerSettings); err != nil {
+	if err = f.connect(); err != nil {
 		return nil, err
 	}
-	f.readers = newReaders(f.db)
 	if err = f.writer.inTransaction(makeOwnTables); err != nil {
 		return nil, err
 	}
-	return f, f.writer.inTransaction(verifyAllRecords)
+	if err = f.writer.inTransaction(lookAtAllTables); err != nil {
+		return nil, err
+	}
+	return f, f.writer.inTransaction(func(tx *Tx) error {
+		names, err := setDamagedApart(tx)
+		for _, name := range names {
+			o.tell(fmt.Sprintf("the record %s of the store is damaged, and left out: it is in the table damaged_records", name))
+		}
+		return err
+	})
+}
+
+// connect opens the connection that writes, and lets others read. A file that is there can be
+// read without room on its disk.
+func (f *file) connect() (err error) {
+	if f.writer, err = connect(f.db, writerSettings); err == nil {
+		f.readers = newReaders(f.db)
+		return nil
+	}
+	if f.isNew || !errors.Is(explained(err), syscall.EIO) && !atomicfile.IsNoRoom(explained(err)) {
+		return err
+	}
+	var cerr error
+	if f.writer, cerr = connect(f.db, crampedSettings); cerr != nil {
+		return err
+	}
+	f.cramped = true
+	return nil
 }
 
 // openInMemory opens a file of which nothing is left when it is closed.
@@ -112,18 +190,39 @@ func prepare(path string, o Options) (isNew bool, err error) {
 		}
 	}
 	begin, err := beginOf(path)
+	log, _ := os.Lstat(path + walSuffix)
+	hasLog := log != nil && log.Size() > 0
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
+		if err := setLogApart(path, hasLog, o); err != nil {
+			return false, err
+		}
 		return true, makeEmpty(path)
 	case err != nil:
 		return false, err
-	case len(begin) == 0:
+	case len(begin) == 0 && !hasLog:
 		return true, nil
+	case len(begin) == 0, salvage.IsLogDamaged(path + walSuffix): // SQLite would forget what is in the log
+		return false, fmt.Errorf("%w: its log has changes that it lacks", ErrDamaged)
 	case carryover.IsBegin(begin):
 		return false, carryOver(path, o)
 	default:
 		return false, nil
 	}
+}
+
+// setLogApart renames the log of a file that is not there any more, for a new file must not
+// have its changes.
+func setLogApart(path string, hasLog bool, o Options) error {
+	if !hasLog {
+		return nil
+	}
+	kept := path + walSuffix + time.Now().Format(".stray-20060102T150405")
+	if err := os.Rename(path+walSuffix, kept); err != nil {
+		return err
+	}
+	o.tell(fmt.Sprintf("there is no %s, but there were changes to it: they are kept as %s, and the store begins empty", path, kept))
+	return nil
 }
 
 // beginOf returns the first bytes of the file.
@@ -172,8 +271,12 @@ func openError(path string, err error) error {
 // replaceWriter replaces the connection that writes after an error that may have left it in
 // the middle.
 func (f *file) replaceWriter() error {
+	settings := writerSettings
+	if f.cramped {
+		settings = crampedSettings
+	}
 	f.writer.close()
-	made, err := connect(f.db, writerSettings)
+	made, err := connect(f.db, settings)
 	if err != nil {
 		return explained(err)
 	}

@@ -27,6 +27,18 @@ CREATE TABLE records (
 	checksum INTEGER NOT NULL, -- CRC-32C of all that stands before
 	PRIMARY KEY (bucket, key)
 );
+CREATE TABLE damaged_records ( -- that were found not to be as they were written
+	bucket   TEXT NOT NULL,
+	key      TEXT NOT NULL,
+	value    TEXT,
+	checksum INTEGER,
+	found    TEXT NOT NULL -- when
+);
+CREATE TABLE layout (
+	id       INTEGER PRIMARY KEY,
+	tables   TEXT NOT NULL, -- JSON
+	checksum INTEGER NOT NULL
+);
 `}}
 
 // Define makes the tables of one owner, or brings them up to date: each version is the SQL
@@ -57,10 +69,14 @@ func makeOwnTables(tx *Tx) error {
 	if version > fileVersion {
 		return fmt.Errorf("%w: it has version %d, this program knows %d; install the newer one again", ErrNewer, version, fileVersion)
 	}
-	if version == 0 {
+	var has int
+	if err := tx.QueryRow("SELECT count(*) FROM sqlite_schema WHERE name = 'owners'").Scan(&has); err != nil {
+		return err
+	}
+	if version == 0 || has == 0 {
 		err := tx.connection.run(fmt.Sprintf(`
 			PRAGMA user_version = %d;
-			CREATE TABLE owners (name TEXT PRIMARY KEY, version INTEGER NOT NULL);`, fileVersion))
+			CREATE TABLE IF NOT EXISTS owners (name TEXT PRIMARY KEY, version INTEGER NOT NULL);`, fileVersion))
 		if err != nil {
 			return err
 		}
@@ -86,6 +102,32 @@ func (o owner) bringUpToDate(tx *Tx) error {
 			return fmt.Errorf("cannot make version %d of %s: %w", has+n+1, o.name, err)
 		}
 	}
-	_, err = tx.Exec("INSERT OR REPLACE INTO owners VALUES (?, ?)", o.name, len(o.versions))
-	return err
+	if _, err = tx.Exec("INSERT OR REPLACE INTO owners VALUES (?, ?)", o.name, len(o.versions)); err != nil {
+		return err
+	}
+	return writeLayout(tx)
+}
+
+// lookAtAllTables reads the first row of every table, so that a table that can't be read at
+// all is found at once.
+func lookAtAllTables(tx *Tx) error {
+	rows, err := tx.Query("SELECT name FROM sqlite_schema WHERE type = 'table'")
+	if err != nil {
+		return err
+	}
+	for rows.Next() {
+		var name string
+		if err := rows.Scan(&name); err != nil {
+			return err
+		}
+		first, err := tx.connection.conn.QueryContext(tx.ctx, "SELECT 1 FROM "+quoted(name)+" LIMIT 1")
+		if err != nil {
+			return err
+		}
+		first.Next()
+		if err := errors.Join(first.Err(), first.Close()); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
 }

@@ -7,7 +7,9 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
+	"syscall"
 
 	"dormouse/internal/atomicfile"
 )
@@ -78,6 +80,8 @@ func (s *Store) Close() error {
 	if !first || s.file == nil {
 		return nil
 	}
+	s.file.single.Lock() // a read of a cramped file ends first
+	defer s.file.single.Unlock()
 	return s.file.close()
 }
 
@@ -120,11 +124,13 @@ func (s *Store) View(ctx context.Context, read func(*Tx) error) error {
 		return err
 	}
 	f, err := s.openedOrOpen()
-	if atomicfile.IsNoRoom(err) {
+	switch {
+	case atomicfile.IsNoRoom(err):
 		return s.viewEmpty(ctx, read)
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	case f.cramped:
+		return s.viewCramped(ctx, f, read)
 	}
 	c, err := f.readers.take(ctx)
 	if err != nil {
@@ -135,6 +141,46 @@ func (s *Store) View(ctx context.Context, read func(*Tx) error) error {
 	err = c.view(ctx, read)
 	intact = err == nil
 	return err
+}
+
+// viewCramped is View on the one connection to a cramped file, unless the file has become
+// another.
+func (s *Store) viewCramped(ctx context.Context, f *file, read func(*Tx) error) error {
+	f.single.Lock()
+	defer f.single.Unlock()
+	s.mu.Lock()
+	isOther, closed := s.file != f, s.closed
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return ErrClosed
+	case isOther:
+		return s.View(ctx, read)
+	}
+	return f.writer.view(ctx, read)
+}
+
+// leaveCramped opens a cramped file as any other, if there is room now.
+func (s *Store) leaveCramped(f *file) (*file, error) {
+	noRoom := fmt.Errorf("%w on the disk of %s", syscall.ENOSPC, f.path)
+	if !f.single.TryLock() {
+		return nil, noRoom
+	}
+	defer f.single.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	lock := f.lock
+	f.lock, s.file = nil, nil
+	_ = f.close()
+	opened, err := openOrRebuild(f.path, s.options)
+	if err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	opened.lock, s.file = lock, opened
+	if opened.cramped {
+		return nil, noRoom
+	}
+	return opened, nil
 }
 
 // viewEmpty calls read with tables that have no rows, as in a file that is to be made.

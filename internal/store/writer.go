@@ -83,6 +83,9 @@ func (s *Store) writeGroup(first *change) {
 	}()
 	made = append(made, first)
 	f, err := s.openedOrOpen()
+	if err == nil && f.cramped {
+		f, err = s.leaveCramped(f)
+	}
 	if err != nil {
 		return
 	}

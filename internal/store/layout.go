@@ -1,0 +1,85 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+
+	"dormouse/internal/store/salvage"
+)
+
+// layout is a copy of what SQLite keeps of the tables in the first pages of the file. With it
+// rows can be found when those pages are damaged.
+type layout struct {
+	Generation int             `json:"generation"` // grows with each change
+	Version    int             `json:"version"`    // of the file
+	Owners     map[string]int  `json:"owners"`     // and the versions of their tables
+	Tables     []salvage.Table `json:"tables"`
+}
+
+// writeLayout writes the copy anew, after a change of the tables.
+func writeLayout(tx *Tx) error {
+	l := layout{Version: fileVersion, Owners: make(map[string]int)}
+	var old string
+	if err := tx.QueryRow("SELECT coalesce(max(tables), '{}') FROM layout").Scan(&old); err != nil {
+		return err
+	}
+	var before layout
+	if json.Unmarshal([]byte(old), &before) == nil {
+		l.Generation = before.Generation + 1
+	}
+	owners, err := tx.Query("SELECT name, version FROM owners")
+	if err != nil {
+		return err
+	}
+	for owners.Next() {
+		var name string
+		var version int
+		if err := owners.Scan(&name, &version); err != nil {
+			return err
+		}
+		l.Owners[name] = version
+	}
+	tables, err := tx.Query("SELECT type, name, tbl_name, rootpage, coalesce(sql, '') FROM sqlite_schema")
+	if err != nil {
+		return err
+	}
+	for tables.Next() {
+		var t salvage.Table
+		if err := tables.Scan(&t.Kind, &t.Name, &t.Of, &t.Root, &t.SQL); err != nil {
+			return err
+		}
+		l.Tables = append(l.Tables, t)
+	}
+	text, err := json.Marshal(l)
+	if err != nil {
+		return fmt.Errorf("cannot describe the tables: %w", err)
+	}
+	_, err = tx.Exec("INSERT OR REPLACE INTO layout VALUES (1, ?, ?)", string(text), layoutSum(string(text)))
+	return err
+}
+
+// layoutSum returns the checksum of a layout as text.
+func layoutSum(text string) int64 {
+	return int64(crc32.Checksum([]byte("layout\x00"+text), castagnoli))
+}
+
+// findLayout returns the newest layout in a file, from whatever page it is on.
+func findLayout(r *salvage.Reader) (newest layout, found bool) {
+	r.FindRow(func(row salvage.Row) bool {
+		if len(row.Values) != 3 {
+			return false
+		}
+		text, isText := row.Values[1].(string)
+		sum, isSum := row.Values[2].(int64)
+		if !isText || !isSum || sum != layoutSum(text) {
+			return false
+		}
+		var l layout
+		if err := json.Unmarshal([]byte(text), &l); err == nil && (!found || l.Generation > newest.Generation) {
+			newest, found = l, true
+		}
+		return false
+	})
+	return newest, found
+}
