@@ -47,6 +47,7 @@ var groups = []group{
 	{"warm", measureWarm},
 	{"idle", measureIdle},
 	{"activation", measureActivation},
+	{"switch", measureSwitch},
 	{"calls", measureCalls},
 	{"websockets", measureWebsockets},
 }
