@@ -83,7 +83,7 @@ func (s *Shell) sendWithinCallTimeout(ctx context.Context, enter func(context.Co
 // held call waits here until ctx ends. After a nil error the call counts as in flight
 // until inFlight.leaveCall, and must be given up when the returned context ends.
 func (s *Shell) admitCallOrWait(ctx context.Context, messageBytes int) (end context.Context, err error) {
-	end, held, err := s.admitOrHold(messageBytes, mayWaitForStart(ctx))
+	end, held, err := s.admitOrHold(messageBytes, mayWaitForStart(ctx), mayWaitForReplacement(ctx))
 	if held == nil {
 		return end, err
 	}
@@ -93,7 +93,7 @@ func (s *Shell) admitCallOrWait(ctx context.Context, messageBytes int) (end cont
 // admitOrHold admits a call, adds it to the hold queue or refuses it: one of the three
 // results is set. State, count and queue are read under one lock, so that an operation that
 // leaves Activated sees every admitted call, and no call overtakes the held ones.
-func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.Context, held *heldCall, err error) {
+func (s *Shell) admitOrHold(messageBytes int, waitsForStart, waitsForReplacement bool) (end context.Context, held *heldCall, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	wakes := s.Config().OnCall == configs.OnCallWake
@@ -103,10 +103,10 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart bool) (end context.C
 		}
 	}
 	switch {
-	case s.replacing, s.startExpected && waitsForStart:
+	case s.replacing && waitsForReplacement, s.startExpected && waitsForStart:
 		held, err = s.holdCall(messageBytes)
 		return nil, held, err
-	case s.startExpected:
+	case s.startExpected, s.replacing:
 		return nil, nil, fmt.Errorf("%w: it is %s", ErrUnavailable, s.state)
 	case s.state.TakesCalls() && len(s.held.calls) == 0:
 		s.resumeIdleInBackground()

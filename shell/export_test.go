@@ -51,7 +51,7 @@ func (s *Shell) Admit(ctx context.Context, size int) error {
 
 // HoldCall returns nil, or a function that returns the error of the held call.
 func (s *Shell) HoldCall(size int) (answer func() error, err error) {
-	_, held, err := s.admitOrHold(size, true)
+	_, held, err := s.admitOrHold(size, true, true)
 	if held == nil {
 		return nil, err
 	}

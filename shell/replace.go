@@ -232,6 +232,20 @@ func (s *Shell) admitOrRefuseAfterReplacement(err error) {
 	s.answerAndClearHeldCalls(answer)
 }
 
+// notHeldForReplacement is the key of contexts whose calls don't wait for a replacement.
+type notHeldForReplacement struct{}
+
+// RefuseUntilReplaced returns a context whose calls don't wait until a plugin is replaced. It
+// is for the calls of a plugin to its own instance: the replacement may wait for them.
+func RefuseUntilReplaced(ctx context.Context) context.Context {
+	return context.WithValue(ctx, notHeldForReplacement{}, true)
+}
+
+// mayWaitForReplacement reports whether calls under ctx may wait until a plugin is replaced.
+func mayWaitForReplacement(ctx context.Context) bool {
+	return ctx.Value(notHeldForReplacement{}) == nil
+}
+
 // replacementTimeLimit returns how long a replacement may take at most, without the work
 // between: a wake, the calls, an end, two starts and a hibernation.
 func (s *Shell) replacementTimeLimit() time.Duration {

@@ -184,6 +184,9 @@ func TestReplaceAnswersEveryCall(t *testing.T) {
 		early := byWhich("early", invoke)
 		replaced := background(func() error { return r.Replace(r.Context(), shell.Requested, r.another(), nil) })
 		late := byWhich("late", nil)
+		if err := r.invoke(shell.RefuseUntilReplaced(r.Context()), "its own"); !errors.Is(err, shell.ErrUnavailable) {
+			r.Errorf("a call of the plugin to itself: %v", err)
+		}
 		pass(10 * time.Second)
 		if len(early)+len(late) != 0 || !r.DeliversCalls() || r.LaneStatus().Running != shell.Replace || r.LaneStatus().Held != 1 {
 			r.Errorf("%d, %d answers; %+v", len(early), len(late), r.LaneStatus())
@@ -502,4 +505,36 @@ func TestRestartOnRequest(t *testing.T) {
 			r.Errorf("got %v, it is %s", err, r.State())
 		}
 	})
+}
+
+// A host that leaves its plugins lets a replacement go on for a start timeout, and leaves the
+// new plugin running.
+func TestReplaceWhenTheHostLeaves(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		run(t, setup{}, func(r *rig) {
+			r.activate()
+			between := make(chan struct{})
+			replaced := background(func() error {
+				return r.Replace(r.Context(), shell.Requested, r.another(), func(ctx context.Context) error {
+					select {
+					case <-between:
+						return nil
+					case <-ctx.Done():
+						return ctx.Err()
+					}
+				})
+			})
+			left := background(func() error { return r.LeaveOrDeactivate(r.Context()) })
+			if !slow {
+				close(between)
+			}
+			if err := <-replaced; (err != nil) != slow {
+				t.Errorf("slow %t: got %v", slow, err)
+			}
+			r.must(<-left)
+			if want := map[bool]shell.State{false: shell.Activated, true: shell.Deactivated}[slow]; r.State() != want {
+				t.Errorf("slow %t: it is %s", slow, r.State())
+			}
+		})
+	}
 }

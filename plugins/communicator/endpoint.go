@@ -84,6 +84,15 @@ func (s startingPluginStream) Context() context.Context {
 	return shell.RefuseUntilStarted(s.ServerStream.Context())
 }
 
+// ownPluginStream is a call of a plugin to its own instance. It does not wait while the plugin
+// is replaced.
+type ownPluginStream struct{ grpc.ServerStream }
+
+// Context returns the context of the call.
+func (s ownPluginStream) Context() context.Context {
+	return shell.RefuseUntilReplaced(s.ServerStream.Context())
+}
+
 // refuseController returns an error if sh is the Controller, whose state no call may
 // change; else it returns its arguments.
 func refuseController(sh *shell.Shell, err error) (*shell.Shell, error) {

@@ -82,6 +82,9 @@ func (e *endpoint) forwardUnlessCut(in grpc.ServerStream) error {
 	if e.isOwnPluginStarting() {
 		in = startingPluginStream{in}
 	}
+	if callsign == e.ownCallsign {
+		in = ownPluginStream{in}
+	}
 	conn := sh.Conn()
 	if conn == nil {
 		return e.dispatchToBuiltin(in, sh, method)
