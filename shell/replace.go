@@ -113,7 +113,7 @@ func (r *replacement) replaceInitialized(ctx context.Context) error {
 // again.
 func (r *replacement) endAndStart(ctx context.Context) error {
 	if r.State() == Hibernated {
-		if err := r.wakeToEnd(ctx, r.why); err != nil {
+		if err := r.wakeToReplace(ctx, r.why); err != nil {
 			return err
 		}
 	}

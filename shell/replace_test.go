@@ -538,3 +538,27 @@ func TestReplaceWhenTheHostLeaves(t *testing.T) {
 		})
 	}
 }
+
+// The host goes on to repeat the wake of a plugin that could not be replaced, if it did so
+// before, and does not begin to.
+func TestReplaceLeavesTheRepeatedWake(t *testing.T) {
+	for _, wanted := range []bool{false, true} {
+		run(t, setup{hibernated: true}, func(r *rig) {
+			r.fake.Fail(shelltest.Wake, errBroken)
+			if wanted {
+				if err := r.Activate(r.Context(), shell.Requested); err == nil {
+					r.Error("it woke")
+				}
+			}
+			pass(10 * time.Second)
+			if err := r.Replace(r.Context(), shell.Requested, r.another(), nil); err == nil {
+				r.Error("it was replaced")
+			}
+			r.fake.ClearFailures()
+			pass(10 * time.Minute)
+			if got := r.State() == shell.Activated; got != wanted {
+				t.Errorf("wanted %t: it is %s", wanted, r.State())
+			}
+		})
+	}
+}

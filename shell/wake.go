@@ -29,6 +29,12 @@ func (s *Shell) wakeToRun(ctx context.Context, why Reason) error {
 // is nothing left to end and wakeToEnd returns nil. The caller has the turn.
 func (s *Shell) wakeToEnd(ctx context.Context, why Reason) error {
 	s.noteWakeWanted(false)
+	return s.wakeToReplace(ctx, why)
+}
+
+// wakeToReplace is wakeToEnd for a plugin that another one replaces: if the host repeats a
+// failed wake of the instance, it goes on to do so.
+func (s *Shell) wakeToReplace(ctx context.Context, why Reason) error {
 	err := s.wakeUnlessJustFailed(ctx, why)
 	if isAsleepError(err) {
 		return err

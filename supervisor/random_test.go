@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -93,6 +94,17 @@ func (r *rig) act(dice *rand.Rand) {
 		if sh.State() == shell.Activated {
 			r.plugins[sh.Callsign()].Sink.Exited(errors.New("killed"))
 		}
+	case n < 63:
+		_ = sh.Restart(r.Context(), shell.Requested)
+	case n < 70:
+		p := sh.Config()
+		p.Arguments = []string{fmt.Sprint(n)}
+		_ = r.Replace(r.Context(), FilesSource, p, func(context.Context) error {
+			if dice.IntN(4) == 0 {
+				return errors.New("disk full")
+			}
+			return nil
+		})
 	default:
 		for _, name := range sh.EffectiveInformation().Controls {
 			_ = r.SetSubsystem(sh.Callsign(), name, dice.IntN(3) > 0)
@@ -104,7 +116,10 @@ func (r *rig) act(dice *rand.Rand) {
 func (r *rig) unsettled() (wrong []string) {
 	for _, sh := range r.roster.allExceptHostBuiltins() {
 		missing, lost := r.conditions.missingRequirementsError(sh.Config(), sh.EffectiveInformation()), r.conditions.lostRequirementsError(sh.Config(), sh.EffectiveInformation())
+		isPresent := r.conditions.isInstancePresent(sh.Callsign())
 		switch state := sh.State(); {
+		case isPresent != (state == shell.Activated || state == shell.Hibernated):
+			wrong = append(wrong, fmt.Sprintf("%s is %s, and present %t", sh.Callsign(), state, isPresent))
 		case state == shell.Precondition && missing == nil:
 			wrong = append(wrong, sh.Callsign()+" waits for nothing")
 		case state == shell.Activated && lost != nil:
