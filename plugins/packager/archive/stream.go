@@ -3,12 +3,11 @@ package archive
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 
+	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
 
 	"dormouse/internal/bytesize"
@@ -36,36 +35,32 @@ const maxWindow = 8 << 20
 type stream struct {
 	Form Form
 
-	ctx      context.Context
-	limits   Limits
-	progress func(read int64)
-	source   io.Reader
-	broken   error // of the source, if reading it failed
+	limits Limits
+	source *source
 
-	compressed *bufio.Reader
 	plain      io.Reader
 	closePlain func()
 
-	read, unpacked int64 // bytes of the archive, and of the tar
-	zeros          int64 // how many bytes the tar ends in so far that are zero
+	unpacked int64 // bytes of the tar that were read
+	zeros    int64 // how many bytes the tar ends in so far that are zero
 }
 
 // openStream returns a stream of the archive. It must be closed. A nil progress is not called.
-func openStream(ctx context.Context, source io.Reader, limits Limits, progress func(read int64)) (*stream, error) {
-	s := &stream{ctx: ctx, limits: limits, progress: progress, source: source}
-	s.compressed = bufio.NewReaderSize(readerFunc(s.readSource), 256<<10)
-	magic, err := s.compressed.Peek(len(zstdMagic))
+func openStream(ctx context.Context, r io.Reader, limits Limits, progress func(read int64)) (*stream, error) {
+	s := &stream{limits: limits, source: &source{ctx: ctx, reader: r, limit: limits.Archive, progress: progress}}
+	compressed := bufio.NewReaderSize(s.source, 256<<10)
+	magic, err := compressed.Peek(len(zstdMagic))
 	switch {
 	case bytes.HasPrefix(magic, zstdMagic):
 		s.Form = TarZstd
-		d, err := zstd.NewReader(s.compressed, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		d, err := zstd.NewReader(compressed, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
 		if err != nil {
 			return nil, s.explain(err)
 		}
 		s.plain, s.closePlain = d, d.Close
 	case bytes.HasPrefix(magic, gzipMagic):
 		s.Form = TarGzip
-		d, err := gzip.NewReader(s.compressed)
+		d, err := gzip.NewReader(compressed)
 		if err != nil {
 			return nil, s.explain(err)
 		}
@@ -80,27 +75,10 @@ func openStream(ctx context.Context, source io.Reader, limits Limits, progress f
 	return s, nil
 }
 
-// close ends the stream.
-func (s *stream) close() { s.closePlain() }
-
-// readSource reads bytes of the archive.
-func (s *stream) readSource(to []byte) (int, error) {
-	if err := context.Cause(s.ctx); err != nil {
-		s.broken = err
-		return 0, err
-	}
-	n, err := s.source.Read(to)
-	s.read += int64(n)
-	if err != nil && err != io.EOF {
-		s.broken = fmt.Errorf("cannot read the archive: %w", err)
-	}
-	if s.progress != nil {
-		s.progress(s.read)
-	}
-	if s.read > s.limits.Archive {
-		return n, refuse("", "the archive has more than %s, see max-size in [packages]", bytesize.Format(s.limits.Archive))
-	}
-	return n, err
+// close ends the stream, and the use of what it reads.
+func (s *stream) close() {
+	s.source.close()
+	s.closePlain()
 }
 
 // Read reads bytes of the tar.
@@ -112,8 +90,8 @@ func (s *stream) Read(to []byte) (int, error) {
 	} else {
 		s.zeros += int64(n)
 	}
-	// Reading ahead, the decompressor has at most read more than it needed.
-	if s.unpacked > s.limits.RatioFrom && s.unpacked/s.limits.Ratio > s.read {
+	// The decompressor reads ahead, so that the ratio is at least as large as it seems here.
+	if s.unpacked > s.limits.RatioFrom && s.unpacked/s.limits.Ratio > s.source.read() {
 		return n, refuse("", "its files are more than %d times as large as the archive", s.limits.Ratio)
 	}
 	return n, err
@@ -143,8 +121,8 @@ func (s *stream) finish() error {
 // explain returns the cause of an error of reading: what is wrong with the source, or with the
 // archive.
 func (s *stream) explain(err error) error {
-	if s.broken != nil {
-		return s.broken
+	if broken := s.source.brokenBy(); broken != nil {
+		return broken
 	}
 	if _, refused := errors.AsType[*RefusedError](err); refused {
 		return err
@@ -157,8 +135,3 @@ func (s *stream) explain(err error) error {
 	}
 	return refuse("", "the archive is damaged: %w", err)
 }
-
-// readerFunc is a function that reads as an io.Reader does.
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(to []byte) (int, error) { return f(to) }

@@ -21,7 +21,8 @@ import (
 
 // Unpack unpacks an archive into dir, which must not exist, and returns the digest of what it
 // has unpacked, once all of it is on the disk and is as its SHA256SUMS says. It calls progress
-// with the bytes read so far, unless that is nil. On an error nothing is left of dir; it is a
+// with the bytes read so far, unless that is nil: one call at a time, from any goroutine, and
+// none after it has returned. On an error nothing is left of dir; it is a
 // *RefusedError if it is the archive's fault.
 //
 // Files have the mode 0644 or 0755 and belong to this process. Directories are made as far as
