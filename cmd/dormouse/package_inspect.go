@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/internal/ownedtree"
 	"dormouse/plugins/packager/archive"
 	"dormouse/plugins/packager/manifest"
 	"dormouse/plugins/packager/trust"
@@ -76,7 +77,7 @@ func inspect(ctx context.Context, t *terminal, path string, config configs.Confi
 		if err != nil {
 			return inspection{}, err
 		}
-		defer os.RemoveAll(scratch)
+		defer func() { _ = ownedtree.Remove(scratch) }()
 		dir = filepath.Join(scratch, "package")
 		if _, err := unpackArchive(ctx, t, path, dir); err != nil {
 			return inspection{}, err
@@ -128,11 +129,8 @@ func (r *inspection) judge(m manifest.Manifest, head archive.Head, dir string, c
 		}
 	}
 	object(err)
-	_, err = trust.Verify(head.Sums, head.Signature, keys)
-	switch {
-	case err == nil:
-		r.Signature = "good, by one of this machine's keys"
-	default:
+	r.Signature = "good, by one of this machine's keys"
+	if _, err := trust.Verify(head.Sums, head.Signature, keys); err != nil {
 		r.Signature = err.Error()
 	}
 	if len(head.Signature) > 0 {

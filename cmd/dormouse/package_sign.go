@@ -19,6 +19,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/ownedtree"
 	"dormouse/internal/regularfile"
 	"dormouse/plugins/packager/archive"
 	"dormouse/plugins/packager/manifest"
@@ -87,7 +88,7 @@ func signArchive(ctx context.Context, t *terminal, file string, sign func(sums [
 	if err != nil {
 		return m, "", err
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { _ = ownedtree.Remove(scratch) }()
 	dir := filepath.Join(scratch, "package")
 	form, err := unpackArchive(ctx, t, file, dir)
 	if err != nil {

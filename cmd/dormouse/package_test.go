@@ -158,7 +158,7 @@ func TestPackageMistakes(t *testing.T) {
 	out := t.TempDir()
 	dormouse(t, nil, "package", "build", out).expect(t, exitFailed, "!there is no plugin.toml in "+out+": it is not a package")
 	dormouse(t, nil, "package", "build", dir, "-o", "x.zip").expect(t, exitUsage, "!it must be a file that ends in .tar.zst or .tar.gz")
-	dormouse(t, nil, "package", "build", packageDir(t, "name = \"A\"\nversoin = \"1\"\n")).expect(t, exitFailed, `!plugin.toml:1: key "name" at the top level: "A" is not the name of a package`, `!plugin.toml:2: unknown key "versoin" at the top level: did you mean "version"?`)
+	dormouse(t, nil, "package", "build", packageDir(t, "name = \"A\"\nvrsion = \"1\"\n")).expect(t, exitFailed, `!plugin.toml:1: key "name" at the top level: "A" is not the name of a package`, `!plugin.toml:2: unknown key "vrsion" at the top level: did you mean "version"?`)
 	dormouse(t, nil, "package", "sign", dir).expect(t, exitUsage, "!-k KEYFILE is missing")
 	dormouse(t, nil, "package", "sign", dir, "-k", filepath.Join(dir, "plugin.toml")).expect(t, exitFailed, "!is not one of minisign")
 	if err := os.WriteFile(filepath.Join(out, "x.tar.zst"), []byte("nothing"), 0o600); err != nil {

@@ -15,9 +15,9 @@ import (
 
 // File is a TOML file while it is read.
 type File struct {
-	Path   string  // as faults name the file
-	Dir    string  // relative paths in the file start from this absolute directory
-	Faults *Faults // to which what is wrong is added
+	Path   string      // as faults name the file
+	Dir    string      // relative paths in the file start from this absolute directory
+	Faults *LoadErrors // to which what is wrong is added
 }
 
 // Decode returns the top level of the file, which has that text. For a text that is not valid

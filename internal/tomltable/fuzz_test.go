@@ -27,7 +27,7 @@ func FuzzDecode(f *testing.F) {
 		if len(text) > 1<<12 {
 			return
 		}
-		var faults Faults
+		var faults LoadErrors
 		if _, ok := (&File{Path: "f.toml", Dir: "/", Faults: &faults}).Decode(text); ok != (len(faults) == 0) {
 			t.Errorf("ok is %v, the faults are %v", ok, faults)
 		}

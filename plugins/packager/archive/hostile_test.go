@@ -34,8 +34,8 @@ func other(kind byte, name, target string) tar.Header {
 
 // tarOf returns a tar of the entries. Uname holds the text of a file. With sums it ends in the
 // SHA256SUMS of all files.
-func tarOf(t testing.TB, sums bool, entries ...tar.Header) []byte {
-	t.Helper()
+func tarOf(tb testing.TB, sums bool, entries ...tar.Header) []byte {
+	tb.Helper()
 	var text bytes.Buffer
 	w := tar.NewWriter(&text)
 	found := make(map[string][sha256.Size]byte)
@@ -43,10 +43,10 @@ func tarOf(t testing.TB, sums bool, entries ...tar.Header) []byte {
 		content := h.Uname
 		h.Uname = ""
 		if err := w.WriteHeader(&h); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if _, err := io.WriteString(w, content); err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		if h.Typeflag == tar.TypeReg {
 			found[strings.TrimPrefix(h.Name, "./")] = sha256.Sum256([]byte(content))
@@ -59,24 +59,24 @@ func tarOf(t testing.TB, sums bool, entries ...tar.Header) []byte {
 		add(file(SumsName, string(formatSums(found))))
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return text.Bytes()
 }
 
 // compress returns the bytes in one of the forms.
-func compress(t testing.TB, text []byte, form Form) []byte {
-	t.Helper()
+func compress(tb testing.TB, text []byte, form Form) []byte {
+	tb.Helper()
 	var out bytes.Buffer
 	w, err := newCompressor(&out, form)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if _, err := w.Write(text); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := w.Close(); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return out.Bytes()
 }
@@ -181,7 +181,7 @@ func TestHarmlessEntriesAreUnpacked(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
-	err = filepath.WalkDir(dir, func(path string, e os.DirEntry, err error) error {
+	err = filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
 		names = append(names, strings.TrimPrefix(path, dir))
 		return err
 	})

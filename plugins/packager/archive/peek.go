@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"context"
 	"crypto/sha256"
+	"errors"
 	"io"
 
 	"dormouse/internal/bytesize"
@@ -39,7 +40,7 @@ func Peek(ctx context.Context, r io.Reader, limits Limits, file string) (Head, e
 	tr := tar.NewReader(s)
 	for read := 0; ; read++ {
 		header, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {

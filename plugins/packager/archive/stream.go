@@ -109,7 +109,7 @@ func (s *stream) finish() error {
 		if rest += int64(n); rest > 1<<20 || len(bytes.TrimLeft(buffer[:n], "\x00")) > 0 {
 			return refuse("", "something follows the end of the archive")
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/bytesize"
+	"dormouse/internal/ownedtree"
 )
 
 // Unpack unpacks an archive into dir, which must not exist, and returns the digest of what it
@@ -45,7 +46,7 @@ func Unpack(ctx context.Context, r io.Reader, dir string, limits Limits, progres
 			err = cerr
 		}
 		if err != nil {
-			if rerr := os.RemoveAll(dir); rerr != nil {
+			if rerr := ownedtree.Remove(dir); rerr != nil {
 				err = errors.Join(err, rerr)
 			}
 		}
@@ -83,7 +84,7 @@ func (u *unpacking) unpackAll() error {
 	tr := tar.NewReader(u.stream)
 	for {
 		h, err := tr.Next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return u.stream.finish()
 		}
 		if err != nil {
@@ -196,7 +197,7 @@ func (u *unpacking) copy(f *os.File, to io.Writer, contents io.Reader) (written 
 			}
 			written += int64(n)
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return written, nil
 		}
 		if err != nil {

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,7 +20,7 @@ func TestFaults(t *testing.T) {
 	for text, want := range map[string]string{
 		"":                                "1: missing key \"name\" at the top level\n1: missing key \"version\" at the top level\n1: the table [program] is missing, with a path for each platform, such as " + Platform() + " = \"bin/\"",
 		"name = 1\n[":                     "2: not valid TOML: unexpected end of table name (table names cannot be empty)",
-		least + "descripton = \"x\"":      `5: unknown key "descripton" at the top level: did you mean "description"?`,
+		least + "dscription = \"x\"":      `5: unknown key "dscription" at the top level: did you mean "description"?`,
 		least + "description = \"a\\nb\"": `5: key "description" at the top level: it must be one line of at most 500 bytes`,
 		least + "provides = [\"a\"]":      `5: key "provides[0]" at the top level: "" is not a version such as "1.2.3" or "2.0.0-rc.1"`,
 		least + "provides = [\"a 1\"]":    `5: key "provides[0]" at the top level: "1" is not a version such as "1.2.3" or "2.0.0-rc.1"`,
@@ -58,7 +59,7 @@ func TestFaults(t *testing.T) {
 			continue
 		}
 		got := strings.ReplaceAll(err.Error(), filepath.Join(dir, FileName)+":", "")
-		if got != want && !(strings.HasSuffix(want, ": ") && strings.HasPrefix(got, want)) {
+		if isBeginning := strings.HasSuffix(want, ": "); got != want && (!isBeginning || !strings.HasPrefix(got, want)) {
 			t.Errorf("%s\ngot  %s\nwant %s", text, got, want)
 		}
 	}
@@ -222,7 +223,7 @@ func FuzzParse(f *testing.F) {
 		}
 		m, err := Parse("f.toml", text)
 		if err != nil {
-			faults, ok := err.(configs.LoadErrors)
+			faults, ok := errors.AsType[configs.LoadErrors](err)
 			for _, fault := range faults {
 				if fault.Line < 1 || fault.Line > 1+strings.Count(string(text), "\n") {
 					t.Errorf("a fault on line %d: %v", fault.Line, fault)

@@ -80,12 +80,11 @@ func (l limit) isMore() bool { return l.bound != 0 && (l.asked == 0 || l.asked >
 
 // text says what is asked for.
 func (l limit) text() string {
-	switch {
-	case l.asked == 0:
-		return fmt.Sprintf("any %s instead of %s", l.name, l.format(l.bound))
-	default:
-		return fmt.Sprintf("%s %s instead of %s", l.format(l.asked), l.name, l.format(l.bound))
+	asked := "any"
+	if l.asked != 0 {
+		asked = l.format(l.asked)
 	}
+	return fmt.Sprintf("%s %s instead of %s", asked, l.name, l.format(l.bound))
 }
 
 func (l limit) format(n configs.Bytes) string {
