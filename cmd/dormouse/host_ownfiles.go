@@ -13,6 +13,7 @@ import (
 	"dormouse/internal/store"
 	"dormouse/internal/tamper"
 	"dormouse/plugins/access"
+	"dormouse/plugins/host"
 	"dormouse/shell/process"
 )
 
@@ -41,7 +42,7 @@ func checkOwnFiles(config configs.Config) error {
 // not exist.
 func ownFiles(config configs.Config) (paths []string) {
 	root, images := config.Host.Root, config.Hibernate.Dir
-	names := append(store.FilesBeside("store.db"), "bin", "store.db", "post-mortem", process.PersistentName)
+	names := append(store.FilesBeside(host.StoreName), "bin", host.StoreName, "post-mortem", process.PersistentName)
 	for _, name := range names {
 		paths = append(paths, filepath.Join(root, name))
 	}

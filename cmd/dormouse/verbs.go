@@ -171,6 +171,22 @@ func verbs() []verb {
 			prepare: imagesRestoreVerb,
 		},
 		{
+			name: "store check", summary: "whether the host's store is damaged, and how much is in it",
+			doc: "Reads all of the store: the file in the root in which the host keeps clones, changed configurations,\n" +
+				"packages, messages and other records. Prints the rows of each table. Exits with 0 if nothing is damaged\n" +
+				"and with 1 otherwise. Nothing is changed, and the host may run or not.",
+			example: "dormouse store check",
+			prepare: storeCheckVerb,
+		},
+		{
+			name: "store backup", args: "FILE", summary: "copy the host's store to a new file",
+			doc: "The copy holds what the store holds at this moment, whole, though the host runs and goes on writing;\n" +
+				"cp would not give that. To go back to it, end the host, move store.db, store.db-wal and store.db-shm\n" +
+				"out of the root, and put the copy there as store.db.",
+			example: "dormouse store backup /var/backups/dormouse-$(date +%F).db",
+			prepare: storeBackupVerb,
+		},
+		{
 			name: "call", args: "CALLSIGN.METHOD [PARAMS]", summary: "call a method of a plugin, or of the Controller",
 			doc:     "PARAMS is JSON, @FILE to read it from a file, or - to read it from standard input.",
 			example: `dormouse call Counter.increment '{"by":1}'`,

@@ -156,25 +156,36 @@ func (r record) verifyAndDecode(to any) error {
 	return nil
 }
 
-// setDamagedApart reads every record, and moves those that are damaged to a table of their own.
-// It returns their names.
-func setDamagedApart(tx *Tx) (names []string, err error) {
+// forEachRecord calls each with every record and its rowid.
+func forEachRecord(tx *Tx, each func(id int64, r record) error) error {
 	rows, err := tx.Query("SELECT rowid, bucket, key, value, checksum FROM records")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var ids []int64
 	for rows.Next() {
 		var id int64
 		var r record
 		if err := rows.Scan(&id, &r.bucket, &r.key, &r.value, &r.checksum); err != nil {
-			return nil, err
+			return err
 		}
+		if err := each(id, r); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}
+
+// setDamagedApart reads every record, and moves those that are damaged to a table of their own.
+// It returns their names.
+func setDamagedApart(tx *Tx) (names []string, err error) {
+	var ids []int64
+	err = forEachRecord(tx, func(id int64, r record) error {
 		if r.verify() != nil {
 			ids, names = append(ids, id), append(names, fmt.Sprintf("%s %q", r.bucket, r.key))
 		}
-	}
-	if err := rows.Err(); err != nil {
+		return nil
+	})
+	if err != nil {
 		return nil, err
 	}
 	for _, id := range ids {

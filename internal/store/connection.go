@@ -40,6 +40,9 @@ PRAGMA cache_size = -256;
 `
 )
 
+// besideSettings are those of another process, which looks or copies and changes nothing.
+const besideSettings = settings + "PRAGMA cache_size = -1024;"
+
 // crampedSettings are those of the one connection to a file beside which there is no room for
 // the index of its log: the index is in memory, so no other connection can be.
 const crampedSettings = "PRAGMA locking_mode = EXCLUSIVE;" + writerSettings

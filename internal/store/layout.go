@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
+	"maps"
+	"slices"
 
 	"dormouse/internal/store/salvage"
 )
@@ -19,44 +21,85 @@ type layout struct {
 
 // writeLayout writes the copy anew, after a change of the tables.
 func writeLayout(tx *Tx) error {
-	l := layout{Version: fileVersion, Owners: make(map[string]int)}
-	var old string
-	if err := tx.QueryRow("SELECT coalesce(max(tables), '{}') FROM layout").Scan(&old); err != nil {
-		return err
-	}
-	var before layout
-	if json.Unmarshal([]byte(old), &before) == nil {
-		l.Generation = before.Generation + 1
-	}
-	owners, err := tx.Query("SELECT name, version FROM owners")
+	now, err := readLayout(tx)
 	if err != nil {
 		return err
 	}
-	for owners.Next() {
-		var name string
-		var version int
-		if err := owners.Scan(&name, &version); err != nil {
-			return err
-		}
-		l.Owners[name] = version
-	}
-	tables, err := tx.Query("SELECT type, name, tbl_name, rootpage, coalesce(sql, '') FROM sqlite_schema")
+	return now.write(tx)
+}
+
+// refreshLayout writes the copy anew if it is not like the tables: a backup has them on other
+// pages.
+func refreshLayout(tx *Tx) error {
+	now, err := readLayout(tx)
 	if err != nil {
 		return err
 	}
-	for tables.Next() {
-		var t salvage.Table
-		if err := tables.Scan(&t.Kind, &t.Name, &t.Of, &t.Root, &t.SQL); err != nil {
-			return err
-		}
-		l.Tables = append(l.Tables, t)
+	if writtenLayout(tx).like(now) {
+		return nil
 	}
+	return now.write(tx)
+}
+
+// like reports whether both describe the same tables.
+func (l layout) like(other layout) bool {
+	return l.Version == other.Version && maps.Equal(l.Owners, other.Owners) && slices.Equal(l.Tables, other.Tables)
+}
+
+// writtenLayout returns the copy as it was written, empty if it can't be read.
+func writtenLayout(tx *Tx) (l layout) {
+	var text string
+	var sum int64
+	if err := tx.QueryRow("SELECT tables, checksum FROM layout").Scan(&text, &sum); err != nil || sum != layoutSum(text) {
+		return layout{}
+	}
+	if err := json.Unmarshal([]byte(text), &l); err != nil {
+		return layout{}
+	}
+	return l
+}
+
+// write writes the layout as the newest.
+func (l layout) write(tx *Tx) error {
+	l.Generation = writtenLayout(tx).Generation + 1
 	text, err := json.Marshal(l)
 	if err != nil {
 		return fmt.Errorf("cannot describe the tables: %w", err)
 	}
 	_, err = tx.Exec("INSERT OR REPLACE INTO layout VALUES (1, ?, ?)", string(text), layoutSum(string(text)))
 	return err
+}
+
+// readLayout returns what SQLite keeps of the tables.
+func readLayout(tx *Tx) (layout, error) {
+	l := layout{Version: fileVersion, Owners: make(map[string]int)}
+	owners, err := tx.Query("SELECT name, version FROM owners")
+	if err != nil {
+		return l, err
+	}
+	for owners.Next() {
+		var name string
+		var version int
+		if err := owners.Scan(&name, &version); err != nil {
+			return l, err
+		}
+		l.Owners[name] = version
+	}
+	if err := owners.Err(); err != nil {
+		return l, err
+	}
+	tables, err := tx.Query("SELECT type, name, tbl_name, rootpage, coalesce(sql, '') FROM sqlite_schema")
+	if err != nil {
+		return l, err
+	}
+	for tables.Next() {
+		var t salvage.Table
+		if err := tables.Scan(&t.Kind, &t.Name, &t.Of, &t.Root, &t.SQL); err != nil {
+			return l, err
+		}
+		l.Tables = append(l.Tables, t)
+	}
+	return l, tables.Err()
 }
 
 // layoutSum returns the checksum of a layout as text.

@@ -96,7 +96,7 @@ func (d *damaged) candidates(kind string, orphan salvage.Orphan) (names []string
 func (d *damaged) nameLost(tx *Tx) error {
 	for _, table := range d.tables {
 		gaps := d.gaps[table.Name]
-		if table.Kind != "table" || len(gaps) == 0 {
+		if table.Kind != "table" || len(gaps) == 0 || d.isMadeAnew(table.Name) {
 			continue
 		}
 		for _, gap := range gaps {
@@ -115,6 +115,11 @@ func (d *damaged) nameLost(tx *Tx) error {
 		}
 	}
 	return nil
+}
+
+// isMadeAnew reports whether the rows of the table are known from elsewhere.
+func (d *damaged) isMadeAnew(table string) bool {
+	return table == "layout" || table == "owners" && d.layout.Owners != nil
 }
 
 // nameFrom tells the rows that are in the index and not in the new table.

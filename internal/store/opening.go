@@ -126,6 +126,9 @@ func openIntact(path string, o Options) (_ *file, err error) {
 	if err = f.writer.inTransaction(lookAtAllTables); err != nil {
 		return nil, err
 	}
+	if err = f.writer.inTransaction(refreshLayout); err != nil {
+		return nil, err
+	}
 	return f, f.writer.inTransaction(func(tx *Tx) error {
 		names, err := setDamagedApart(tx)
 		for _, name := range names {
@@ -246,9 +249,12 @@ func makeEmpty(path string) error {
 	if err != nil {
 		return err
 	}
-	err = errors.Join(f.Chmod(0o600), f.Close(), atomicfile.SyncDir(filepath.Dir(path)))
+	err = errors.Join(f.Chmod(0o600), f.Close(), atomicfile.SyncDir(dirOf(path)))
 	return err
 }
+
+// dirOf returns the directory of the file at path.
+func dirOf(path string) string { return filepath.Dir(path) }
 
 // openError returns the error of Open for one of the steps to it.
 func openError(path string, err error) error {

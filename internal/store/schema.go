@@ -108,18 +108,30 @@ func (o owner) bringUpToDate(tx *Tx) error {
 	return writeLayout(tx)
 }
 
-// lookAtAllTables reads the first row of every table, so that a table that can't be read at
-// all is found at once.
-func lookAtAllTables(tx *Tx) error {
-	rows, err := tx.Query("SELECT name FROM sqlite_schema WHERE type = 'table'")
+// tableNames returns the names of all tables.
+func tableNames(tx *Tx) (names []string, err error) {
+	rows, err := tx.Query("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY name")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for rows.Next() {
 		var name string
 		if err := rows.Scan(&name); err != nil {
-			return err
+			return nil, err
 		}
+		names = append(names, name)
+	}
+	return names, rows.Err()
+}
+
+// lookAtAllTables reads the first row of every table, so that a table that can't be read at
+// all is found at once.
+func lookAtAllTables(tx *Tx) error {
+	names, err := tableNames(tx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		first, err := tx.connection.conn.QueryContext(tx.ctx, "SELECT 1 FROM "+quoted(name)+" LIMIT 1")
 		if err != nil {
 			return err
@@ -129,5 +141,5 @@ func lookAtAllTables(tx *Tx) error {
 			return err
 		}
 	}
-	return rows.Err()
+	return nil
 }

@@ -10,14 +10,17 @@ import (
 	"fmt"
 	"sync"
 	"syscall"
+	"time"
 
 	"dormouse/internal/atomicfile"
 )
 
-// Options are what Open has to tell its caller. Each function may be nil; none may use the
-// store.
+// Options say how a store is kept.
 type Options struct {
-	// Told is called with what an operator should read: what was found, lost, kept and done.
+	// CheckAfter is how long after the file was opened all of it is checked beside the work.
+	CheckAfter time.Duration
+	// Told is called with what an operator should read: what was found, lost, kept and done. It
+	// may be nil, and must not use the store.
 	Told func(message string)
 }
 
@@ -42,7 +45,10 @@ type Store struct {
 	file    *file      // nil while there is no room for the file
 	owners  []owner    // whose tables are in the file
 	rebuilt bool
+	health  Health
 	closed  bool
+
+	checking sync.WaitGroup // of the check beside the work
 }
 
 // Open opens the file, or makes it with mode 0600, and reads all records once. It carries the
@@ -75,6 +81,7 @@ func (s *Store) Close() error {
 	}
 	s.mu.Unlock()
 	<-s.written
+	s.checking.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !first || s.file == nil {
@@ -113,8 +120,18 @@ func (s *Store) openedOrOpen() (*file, error) {
 			return nil, errors.Join(err, opened.close())
 		}
 	}
-	s.file, s.rebuilt = opened, s.rebuilt || opened.isNew
+	s.rebuilt = s.rebuilt || opened.isNew
+	s.use(opened)
 	return opened, nil
+}
+
+// use makes opened the file of the store, and has it checked. The caller holds mu.
+func (s *Store) use(opened *file) {
+	s.file = opened
+	if !opened.cramped {
+		s.checking.Add(1)
+		go s.checkBeside(opened, s.options.CheckAfter)
+	}
 }
 
 // View calls read with what is in the file now: read sees no change that is made meanwhile.
@@ -140,6 +157,7 @@ func (s *Store) View(ctx context.Context, read func(*Tx) error) error {
 	defer func() { f.readers.putBack(c, intact) }()
 	err = c.view(ctx, read)
 	intact = err == nil
+	s.noteDamage(err)
 	return err
 }
 
@@ -176,7 +194,8 @@ func (s *Store) leaveCramped(f *file) (*file, error) {
 	if err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	opened.lock, s.file = lock, opened
+	opened.lock = lock
+	s.use(opened)
 	if opened.cramped {
 		return nil, noRoom
 	}

@@ -77,7 +77,9 @@ func (s *Store) writeGroup(first *change) {
 	var made []*change
 	err := errNotBegun
 	defer func() {
+		s.noteDamage(err)
 		for _, c := range made {
+			s.noteDamage(c.err)
 			c.answer(explained(err))
 		}
 	}()

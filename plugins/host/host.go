@@ -33,10 +33,16 @@ import (
 
 // Names of a host's files and directories in its root.
 const (
-	programsName   = "bin"      // pid 1 of the plugins, and CRIU's helpers
-	storeName      = "store.db" // clones, overrides and other changes at run time
+	programsName   = "bin" // pid 1 of the plugins, and CRIU's helpers
 	postMortemName = "post-mortem"
 )
+
+// StoreName is the name of the host's store in its root: clones, overrides and other changes at
+// run time.
+const StoreName = "store.db"
+
+// storeCheckAfter is when the store is checked beside the work: when the host has started.
+const storeCheckAfter = 5 * time.Second
 
 // Options configures Open.
 type Options struct {
@@ -148,8 +154,8 @@ func (h *Host) openStores() (err error) {
 
 // openStore opens the store of changes at run time, and logs what there is to tell about it.
 func (h *Host) openStore() (*store.Store, error) {
-	path := filepath.Join(h.options.Config.Host.Root, storeName)
-	return store.Open(path, store.Options{Told: func(message string) { h.log.Warn().Msg(message) }})
+	path := filepath.Join(h.options.Config.Host.Root, StoreName)
+	return store.Open(path, store.Options{CheckAfter: storeCheckAfter, Told: func(message string) { h.log.Warn().Msg(message) }})
 }
 
 // makeSupervisorAndFronts makes the supervisor and the fronts, and connects them. A private

@@ -16,7 +16,7 @@ import (
 
 // namesInRoot are what may be in a root: the host's own, and what operators put there.
 var namesInRoot = []string{
-	programsName, storeName, postMortemName, process.PersistentName, "images", "run", "lock", "address", "tokens",
+	programsName, StoreName, postMortemName, process.PersistentName, "images", "run", "lock", "address", "tokens",
 	"ui", "dormouse.toml", "plugins.d",
 }
 
@@ -30,7 +30,7 @@ func (h *Host) claimOwnDirs() error {
 		return fmt.Errorf("cannot make the root directory: %w", err)
 	}
 	isNew := !ownedtree.IsMarked(root)
-	isEarlier := isNew && exists(filepath.Join(root, storeName))
+	isEarlier := isNew && exists(filepath.Join(root, StoreName))
 	for _, dir := range []string{filepath.Join(root, programsName), filepath.Join(root, postMortemName), images} {
 		if err := claimDir(dir, isEarlier || dir == images && hibernate.IsStore(images)); err != nil {
 			return fmt.Errorf("cannot keep the host's files in %s: %w; choose another --root, or another dir in [hibernate]", dir, err)
@@ -44,7 +44,7 @@ func (h *Host) claimOwnDirs() error {
 	if err != nil || !isNew {
 		return err
 	}
-	others, err := ownedtree.ForeignEntries(root, slices.Concat(namesInRoot, store.FilesBeside(storeName), []string{filepath.Base(images)})...)
+	others, err := ownedtree.ForeignEntries(root, slices.Concat(namesInRoot, store.FilesBeside(StoreName), []string{filepath.Base(images)})...)
 	if len(others) > 0 && !h.options.private {
 		h.log.Warn().Str("root", root).Msg("the root directory is not the host's alone, and the host leaves the rest alone: " + strings.Join(others, ", "))
 	}

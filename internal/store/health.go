@@ -1,0 +1,135 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"modernc.org/sqlite"
+	sqlite3 "modernc.org/sqlite/lib"
+)
+
+// maxProblems is how many problems a check names.
+const maxProblems = 20
+
+// Health is what is known of the state of the file.
+type Health struct {
+	// Damage is what was found damaged since Open, empty for nothing. The next Open copies what
+	// can be read of such a file into a new one.
+	Damage string
+	// Checked is when the check beside the work found all of the file in order; zero before.
+	Checked time.Time
+}
+
+// Health returns what is known of the state of the file.
+func (s *Store) Health() Health {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.health
+}
+
+// checkBeside checks the whole file once, beside the work, as soon as it was open for so long.
+func (s *Store) checkBeside(f *file, after time.Duration) {
+	defer s.checking.Done()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	wait := time.NewTimer(after)
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-s.closing:
+		return
+	}
+	stop := make(chan struct{})
+	defer close(stop)
+	go func() { // a check of a large file takes long
+		select {
+		case <-s.closing:
+			cancel()
+		case <-stop:
+		}
+	}()
+	c, err := connect(f.db, readerSettings)
+	if err != nil {
+		s.noteDamage(err)
+		return
+	}
+	defer c.close()
+	problems, err := c.problems(ctx, "PRAGMA quick_check(20)")
+	switch {
+	case ctx.Err() != nil:
+	case err != nil && isFileDamage(err):
+		s.noteDamage(err)
+	case err != nil:
+		s.options.tell(fmt.Sprintf("cannot check the store %s: %v", s.path, err))
+	case len(problems) > 0:
+		s.noteDamage(fmt.Errorf("%w: %s", errFound, strings.Join(problems, "; ")))
+	default:
+		s.mu.Lock()
+		s.health.Checked = time.Now()
+		s.mu.Unlock()
+	}
+}
+
+// errFound is the error of a check that has found something.
+var errFound = errors.New("a check has found damage")
+
+// problems returns what a check of SQLite finds, one line for each.
+func (c *connection) problems(ctx context.Context, check string) (found []string, err error) {
+	rows, err := c.conn.QueryContext(ctx, check)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		if err := rows.Scan(&line); err != nil {
+			return nil, err
+		}
+		if line != "ok" {
+			found = append(found, strings.Split(line, "\n")...)
+		}
+	}
+	return found, rows.Err()
+}
+
+// isFileDamage reports whether err says that SQLite has met a page that can't be.
+func isFileDamage(err error) bool {
+	if errors.Is(err, errFound) {
+		return true
+	}
+	cause, is := errors.AsType[*sqlite.Error](err)
+	if !is {
+		return false
+	}
+	kind := cause.Code() & 0xff
+	return kind == sqlite3.SQLITE_CORRUPT || kind == sqlite3.SQLITE_NOTADB
+}
+
+// noteDamage tells of an error that says that the file is damaged, and has the next Open
+// rebuild the file. It does nothing for other errors, and once it has told.
+func (s *Store) noteDamage(err error) {
+	if err == nil || !isFileDamage(err) {
+		return
+	}
+	s.mu.Lock()
+	known := s.health.Damage != ""
+	if !known {
+		s.health.Damage = err.Error()
+	}
+	path := s.path
+	if s.file != nil {
+		path = s.file.path
+	}
+	s.mu.Unlock()
+	if known {
+		return
+	}
+	message := fmt.Sprintf("the store %s is damaged: %v; at its next start the host copies what can be read into a new file", path, err)
+	if err := (mark{Why: err.Error()}).write(path); err != nil {
+		message = fmt.Sprintf("the store %s is damaged: %v; run `dormouse store check`, for the next start can't be told: %v", path, s.Health().Damage, err)
+	}
+	s.options.tell(message)
+}
