@@ -1,6 +1,9 @@
 package packager
 
 import (
+	"cmp"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,7 +48,44 @@ func (p *Packager) recordChanged(r records.Record) {
 }
 
 // operationEnded tells of the end of an operation.
-func (p *Packager) operationEnded(e records.Ended) { p.notify(endEvent, historyLineOf(e)) }
+func (p *Packager) operationEnded(e records.Ended) {
+	p.ended.count(e)
+	p.notify(endEvent, historyLineOf(e))
+}
+
+// endCounts counts ended operations by verb and result.
+type endCounts struct {
+	mu  sync.Mutex
+	all map[endKey]int64
+}
+
+type endKey struct {
+	verb   records.Verb
+	result string
+}
+
+func (c *endCounts) count(e records.Ended) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.all == nil {
+		c.all = make(map[endKey]int64)
+	}
+	c.all[endKey{e.Request.Verb, e.Result}]++
+}
+
+// byResult returns the counts.
+func (c *endCounts) byResult() map[endKey]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return maps.Clone(c.all)
+}
+
+// sortedKeys returns the keys of counts, by verb and result.
+func sortedKeys(counts map[endKey]int64) []endKey {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b endKey) int {
+		return cmp.Or(cmp.Compare(a.verb, b.verb), cmp.Compare(a.result, b.result))
+	})
+}
 
 // notify sends an event to its subscribers, once the built-in exists.
 func (p *Packager) notify(event string, params any) {

@@ -42,8 +42,6 @@ type Options struct {
 	// Catalogue is that of the official packages, nil for none.
 	Catalogue Catalogue
 	Flows     Flows
-	// Rebuilt says that the store was made anew since the last start.
-	Rebuilt bool
 	// Subsystems are those that the site has.
 	Subsystems []string
 
@@ -114,6 +112,7 @@ type Packager struct {
 	withBundled   bool
 	databaseLost  error // why the database looks lost, nil if it does not
 	progress      progressEvents
+	ended         endCounts
 }
 
 // Open reads the records and the directories, and brings them into agreement as o.Config says.
@@ -161,10 +160,12 @@ func (p *Packager) openDirs() error {
 	if p.opened {
 		return nil
 	}
+	makeDatabase := p.database.Claim
 	if !p.database.IsThere() && len(p.records.All()) > 0 {
 		p.databaseLost = fmt.Errorf("the directory %s, or the mark %s in it, is missing", p.dirs.DatabaseDir(), ownedtree.MarkName)
+		makeDatabase = p.database.Make
 	}
-	if err := errors.Join(p.dirs.Make(), p.database.Make()); err != nil {
+	if err := errors.Join(p.dirs.Make(), makeDatabase()); err != nil {
 		return err
 	}
 	p.opened = true

@@ -29,7 +29,7 @@ func (p *Packager) synchronizeAtStart() error {
 	if err != nil {
 		return err
 	}
-	first := !found || p.options.Rebuilt
+	first := !found || p.options.Store.Rebuilt()
 	another := found && note.Release != release(p.options.Version)
 	hadFiles, err := p.makeFiles(first || !note.HadFiles)
 	if err != nil {
@@ -353,6 +353,9 @@ func (p *Packager) Sync(dryRun, really bool) (lines []string, err error) {
 	}
 	if really && !dryRun {
 		if _, err := p.dirs.MakeFiles(); err != nil {
+			return nil, err
+		}
+		if err := p.database.Claim(); err != nil {
 			return nil, err
 		}
 		p.databaseLost = nil

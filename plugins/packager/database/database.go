@@ -100,14 +100,26 @@ func (d *Database) IsThere() bool {
 	return err == nil && ownedtree.IsMarked(d.dir)
 }
 
-// Make makes the layout, as far as it is missing.
-func (d *Database) Make() error {
+// Claim makes the layout, as far as it is missing, and marks its directory.
+func (d *Database) Claim() error {
 	if d.IsThere() {
 		return nil
 	}
+	if err := d.Make(); err != nil {
+		return err
+	}
+	return ownedtree.Mark(d.dir)
+}
+
+// Make makes the layout, as far as it is missing, and does not mark its directory: a host that
+// has lost a database can work on, and the next one still sees that it was lost.
+func (d *Database) Make() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err := errors.Join(ownedtree.Make(d.dir), os.MkdirAll(d.blobDir(), 0o700))
+	if _, err := os.Lstat(filepath.Join(d.dir, layoutName)); err == nil {
+		return nil
+	}
+	err := os.MkdirAll(d.blobDir(), 0o700)
 	if err == nil {
 		_, err = d.writeBlob([]byte(emptyText))
 	}

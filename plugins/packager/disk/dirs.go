@@ -37,7 +37,14 @@ func At(root string) *Dirs { return &Dirs{root} }
 // Make makes the directories, except that of the files. What an earlier host left unfinished is
 // removed.
 func (d *Dirs) Make() error {
-	for _, name := range []string{"", versionsName, dataName, trashName, uploadName} {
+	err := os.MkdirAll(d.root, 0o700) // an operator may have put files there before the first start
+	if err == nil {
+		err = ownedtree.Mark(d.root)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot make the directory of packages: %w", err)
+	}
+	for _, name := range []string{versionsName, dataName, trashName, uploadName} {
 		if err := makeMarked(filepath.Join(d.root, name)); err != nil {
 			return fmt.Errorf("cannot make the directory of packages: %w", err)
 		}
