@@ -48,6 +48,8 @@ type Options struct {
 	// RestartsOf returns how often the host started an instance again after it had
 	// ended by itself.
 	RestartsOf func(callsign string) int
+	// WriteMetrics writes the metrics of other parts of the host.
+	WriteMetrics func(MetricsWriter)
 	// Proxies lists the interfaces of plugins that native clients use.
 	Proxies func() []Proxy
 	// Reload reads the configuration again and returns one line for each change.

@@ -24,6 +24,9 @@ func (f *Front) serveMetrics(w http.ResponseWriter, r *http.Request) {
 	var m metricsText
 	f.writeHostMetrics(&m)
 	f.writeInstanceMetrics(&m)
+	if f.options.WriteMetrics != nil {
+		f.options.WriteMetrics(&m)
+	}
 	w.Header().Set("Cache-Control", "no-store")
 	f.respond(w, http.StatusOK, "text/plain; version=0.0.4; charset=utf-8", m.Bytes())
 }
@@ -48,22 +51,22 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	f.mu.Lock()
 	sockets := len(f.sockets)
 	f.mu.Unlock()
-	m.beginMetric("dormouse_build_info", "gauge", "The version of the host.")
-	m.writeSample(1, "version", f.options.Version, "goversion", runtime.Version())
-	m.beginMetric("dormouse_websockets", "gauge", "Websockets that are open.")
-	m.writeSample(int64(sockets))
-	m.beginMetric("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
-	m.writeSample(int64(f.tcp.connections.Count() + f.control.connections.Count()))
-	m.beginMetric("dormouse_left_out_files", "gauge", "Configuration files that the host left out when it started.")
-	m.writeSample(int64(len(f.supervisor.LeftOut())))
+	m.BeginMetric("dormouse_build_info", "gauge", "The version of the host.")
+	m.WriteSample(1, "version", f.options.Version, "goversion", runtime.Version())
+	m.BeginMetric("dormouse_websockets", "gauge", "Websockets that are open.")
+	m.WriteSample(int64(sockets))
+	m.BeginMetric("dormouse_http_connections", "gauge", "Connections of HTTP that are open, without websockets.")
+	m.WriteSample(int64(f.tcp.connections.Count() + f.control.connections.Count()))
+	m.BeginMetric("dormouse_left_out_files", "gauge", "Configuration files that the host left out when it started.")
+	m.WriteSample(int64(len(f.supervisor.LeftOut())))
 	if f.options.DroppedLogLines != nil {
-		m.beginMetric("dormouse_log_lines_dropped_total", "counter", "Lines of the host's log that were dropped, since it was not read.")
-		m.writeSample(f.options.DroppedLogLines())
+		m.BeginMetric("dormouse_log_lines_dropped_total", "counter", "Lines of the host's log that were dropped, since it was not read.")
+		m.WriteSample(f.options.DroppedLogLines())
 	}
-	m.beginMetric("dormouse_losses", "gauge", "Losses of plugins' state that were not acknowledged.")
-	m.writeSample(int64(len(f.supervisor.Losses())))
-	m.beginMetric("go_goroutines", "gauge", "Goroutines of the host.")
-	m.writeSample(int64(runtime.NumGoroutine()))
+	m.BeginMetric("dormouse_losses", "gauge", "Losses of plugins' state that were not acknowledged.")
+	m.WriteSample(int64(len(f.supervisor.Losses())))
+	m.BeginMetric("go_goroutines", "gauge", "Goroutines of the host.")
+	m.WriteSample(int64(runtime.NumGoroutine()))
 }
 
 // instanceMetric is one metric with a value for each instance.
@@ -143,19 +146,19 @@ func (f *Front) writeInstanceMetrics(m *metricsText) {
 		all = append(all, st)
 		inState[st.State]++
 	}
-	m.beginMetric("dormouse_instances", "gauge", "Instances in each state.")
+	m.BeginMetric("dormouse_instances", "gauge", "Instances in each state.")
 	for _, state := range lifecycleStates() {
-		m.writeSample(inState[state], "state", string(state))
+		m.WriteSample(inState[state], "state", string(state))
 	}
-	m.beginMetric("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
+	m.BeginMetric("dormouse_instance_state", "gauge", "1 for the state that the instance is in.")
 	for _, st := range all {
-		m.writeSample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
+		m.WriteSample(1, "callsign", st.Config.Callsign, "state", string(st.State), "control", string(st.Control))
 	}
 	for _, one := range f.instanceMetrics() {
-		m.beginMetric(one.name, one.kind, one.help)
+		m.BeginMetric(one.name, one.kind, one.help)
 		for _, st := range all {
 			if value, ok := one.value(st); ok {
-				m.writeSample(value, "callsign", st.Config.Callsign)
+				m.WriteSample(value, "callsign", st.Config.Callsign)
 			}
 		}
 	}
@@ -171,22 +174,31 @@ func lifecycleStates() []shell.State {
 	return slices.DeleteFunc(slices.Compact(all), func(s shell.State) bool { return s == "" })
 }
 
+// MetricsWriter takes metrics, one after another.
+type MetricsWriter interface {
+	// BeginMetric begins the metric of that name, whose samples follow; kind is gauge or counter.
+	BeginMetric(name, kind, help string)
+	// WriteSample writes one value of the metric that was begun last; labels are names and values
+	// in turn.
+	WriteSample(value int64, labels ...string)
+}
+
 // metricsText is the text format of Prometheus, written one metric at a time.
 type metricsText struct {
 	bytes.Buffer
 	name string // of the metric that is being written
 }
 
-// beginMetric writes the head of the metric name, whose samples follow. kind is gauge
+// BeginMetric writes the head of the metric name, whose samples follow. kind is gauge
 // or counter.
-func (m *metricsText) beginMetric(name, kind, help string) {
+func (m *metricsText) BeginMetric(name, kind, help string) {
 	m.name = name
 	m.WriteString("# HELP " + name + " " + help + "\n# TYPE " + name + " " + kind + "\n")
 }
 
-// writeSample writes one value of the metric that was begun last; labels are names and
+// WriteSample writes one value of the metric that was begun last; labels are names and
 // values in turn.
-func (m *metricsText) writeSample(value int64, labels ...string) {
+func (m *metricsText) WriteSample(value int64, labels ...string) {
 	m.WriteString(m.name)
 	for i := 0; i < len(labels); i += 2 {
 		separator := ","

@@ -74,8 +74,8 @@ func TestCountsEndWithTheInstance(t *testing.T) {
 
 func TestMetricsEscape(t *testing.T) {
 	var m metricsText
-	m.beginMetric("x", "gauge", "Help.")
-	m.writeSample(-1, "a", "b\\\"\n", "c", "d")
+	m.BeginMetric("x", "gauge", "Help.")
+	m.WriteSample(-1, "a", "b\\\"\n", "c", "d")
 	const want = "# HELP x Help.\n# TYPE x gauge\nx{a=\"b\\\\\\\"\\n\",c=\"d\"} -1\n"
 	if m.String() != want {
 		t.Errorf("got %s", m.String())

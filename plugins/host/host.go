@@ -191,6 +191,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
 			Proxies:       h.nativeClientProxies,
 			Reload:        o.Reload,
+			WriteMetrics:  func(w controller.MetricsWriter) { h.Packager.WriteMetrics(w) },
 		})
 		if err := h.openPackages(); err != nil {
 			return err
