@@ -16,9 +16,12 @@ import (
 // have it.
 const ControllerCallsign = "Controller"
 
+// PackagerCallsign is the callsign of the part of the host that installs packages.
+const PackagerCallsign = "Packager"
+
 // HostBuiltins are the callsigns of the parts of the host that are always there besides the
 // Controller. No configured instance may have one.
-var HostBuiltins = []string{"Packager", "Flows", "Tasks", "State"}
+var HostBuiltins = []string{PackagerCallsign, "Flows", "Tasks", "State"}
 
 var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
 

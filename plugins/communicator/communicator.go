@@ -22,6 +22,7 @@ import (
 	"dormouse/internal/http2room"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
+	"dormouse/plugins/packager/packagerpb"
 	"dormouse/plugins/peer"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
@@ -70,6 +71,9 @@ type Options struct {
 	// BuiltinAccess returns the role that a caller needs for a method of a built-in, access.None
 	// if clients may not call the method, and what the call is about.
 	BuiltinAccess func(*shell.Shell, shell.Call) (access.Role, access.Target)
+	// PackagerAccess is BuiltinAccess for the built-in Packager, by its callsign. Nil: clients may
+	// call none of its methods.
+	PackagerAccess func(callsign string, c shell.Call) (access.Role, access.Target)
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 	// Paths returns the directories of an instance. Nil: no status has any.
@@ -249,6 +253,7 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 	statecontrolpb.RegisterStateControlServer(guarded, stateControlService{endpoint: e})
 	if e.ownCallsign == "" {
 		controllerpb.RegisterControllerServer(guarded, controllerService{endpoint: e})
+		packagerpb.RegisterPackagerServer(guarded, packagerService{endpoint: e})
 	}
 	grpc_health_v1.RegisterHealthServer(guarded, healthService{endpoint: e})
 	e.hostServices = registerReflection(s, guarded, e)

@@ -16,6 +16,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/plugins/access"
+	"dormouse/plugins/packager"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/shell/shelltest"
@@ -94,7 +95,8 @@ func newGuardedHostFor(t *testing.T, identify identifier) *guardedHost {
 	h := &guardedHost{t: t, path: filepath.Join(shortDir(t), "socket")}
 	h.Communicator = New(Options{
 		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole, TargetOf: jsonRPCTarget,
-		Access: access.NewGuard(access.Rules{Rows: rows, OperatorGroup: fmt.Sprint(membersGroup)}),
+		Access:         access.NewGuard(access.Rules{Rows: rows, OperatorGroup: fmt.Sprint(membersGroup)}),
+		PackagerAccess: packager.NeededAccess,
 		BuiltinAccess: func(sh *shell.Shell, c shell.Call) (access.Role, access.Target) {
 			needed := map[string]access.Role{"see": access.Read, "set": access.Operate}[c.Method]
 			return needed, access.Target{Callsign: sh.Callsign(), Method: c.Method}

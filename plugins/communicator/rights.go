@@ -12,6 +12,7 @@ import (
 
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
+	"dormouse/plugins/packager/packagerpb"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol/statecontrolpb"
 )
@@ -53,6 +54,23 @@ var rules = map[string]rule{
 	controllerpb.Controller_Watch_FullMethodName:        likeOnHost("services"),
 	controllerpb.Controller_Subsystems_FullMethodName:   likeOnHost("subsystems"),
 	controllerpb.Controller_Version_FullMethodName:      likeOnHost("version"),
+
+	packagerpb.Packager_Install_FullMethodName:     likePackager("install"),
+	packagerpb.Packager_Upgrade_FullMethodName:     likePackager("upgrade"),
+	packagerpb.Packager_Uninstall_FullMethodName:   likePackager("uninstall"),
+	packagerpb.Packager_Enable_FullMethodName:      likePackager("enable"),
+	packagerpb.Packager_Disable_FullMethodName:     likePackager("disable"),
+	packagerpb.Packager_Rollback_FullMethodName:    likePackager("rollback"),
+	packagerpb.Packager_Retry_FullMethodName:       likePackager("retry"),
+	packagerpb.Packager_Cancel_FullMethodName:      likePackager("cancel"),
+	packagerpb.Packager_List_FullMethodName:        likePackager("list"),
+	packagerpb.Packager_Show_FullMethodName:        likePackager("show"),
+	packagerpb.Packager_History_FullMethodName:     likePackager("history"),
+	packagerpb.Packager_Synchronize_FullMethodName: likePackager("synchronize"),
+	packagerpb.Packager_Browse_FullMethodName:      likePackager("browse"),
+	packagerpb.Packager_Sync_FullMethodName:        likePackager("sync"),
+	packagerpb.Packager_Trash_FullMethodName:       likePackager("trash"),
+	packagerpb.Packager_Restore_FullMethodName:     likePackager("restore"),
 
 	shellpb.Shell_Status_FullMethodName:          likeOnTarget("status", false),
 	shellpb.Shell_Operate_FullMethodName:         likeOperation,

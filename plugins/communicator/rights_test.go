@@ -34,6 +34,11 @@ var neededRoles = map[string]map[string]access.Role{
 		"Clone": access.Admin, "Destroy": access.Admin, "Configure": access.Admin, "Persist": access.Admin, "Restore": access.Admin, "Reload": access.Admin,
 		"Services": access.Read, "Watch": access.Read, "Subsystems": access.Read, "Version": access.Read,
 	},
+	"dormouse.packager.v1.Packager": {
+		"List": access.Read, "Show": access.Read, "History": access.Read, "Browse": access.Read, "Trash": access.Read,
+		"Enable": access.Operate, "Disable": access.Operate, "Rollback": access.Operate, "Retry": access.Operate, "Cancel": access.Operate,
+		"Install": access.Admin, "Upgrade": access.Admin, "Uninstall": access.Admin, "Synchronize": access.Admin, "Sync": access.Admin, "Restore": access.Admin,
+	},
 	"dormouse.shell.v1.Shell": {
 		"Status": access.Read, "Watch": access.Read, "Interfaces": access.Read, "Subsystems": access.Read, "WatchSubsystems": access.Read,
 		"Operate": access.Operate, "SetSubsystem": access.Operate, "Configure": access.Admin, "Notify": access.Call,

@@ -204,7 +204,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	}
 	h.Communicator = communicator.New(communicator.Options{
 		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
-		Access: h.Access, Memory: h.memory, Room: h.room, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess,
+		Access: h.Access, Memory: h.memory, Room: h.room, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess, PackagerAccess: packager.NeededAccess,
 	}, o.Group)
 	return nil
 }

@@ -19,14 +19,15 @@ func (p *Packager) collect(name string) {
 	if p.ctx.Err() != nil {
 		return
 	}
-	if err := p.collectVersions(name); err != nil {
+	record, _ := p.records.Get(name)
+	if err := errors.Join(p.collectVersions(name, keptDigests(record)), p.collectData(record)); err != nil {
 		p.log.Error().Err(err).Str("package", name).Msg("cannot remove what is not kept any more")
 	}
 }
 
-func (p *Packager) collectVersions(name string) error {
-	record, _ := p.records.Get(name)
-	keep := keptDigests(record)
+// collectVersions removes the versions of a package, and their archives, except for those in keep and
+// those in use.
+func (p *Packager) collectVersions(name string, keep map[string]bool) error {
 	digests, err := p.dirs.Versions(name)
 	errs := []error{err}
 	for _, digest := range digests {
@@ -42,7 +43,7 @@ func (p *Packager) collectVersions(name string) error {
 			errs = append(errs, p.database.Remove(e.Digest, os.Remove))
 		}
 	}
-	return errors.Join(append(errs, p.collectData(record))...)
+	return errors.Join(errs...)
 }
 
 // keptDigests returns the versions of a package that its record keeps.

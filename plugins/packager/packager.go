@@ -24,7 +24,7 @@ import (
 )
 
 // Callsign is the name of the built-in.
-const Callsign = "Packager"
+const Callsign = configs.PackagerCallsign
 
 // DirName is the directory of packages in the root of a host.
 const DirName = "packages"
@@ -226,6 +226,8 @@ func whyRefused(r records.Record) error {
 		return fmt.Errorf("the package %s has failed; see dormouse plugin show %s, then retry or roll back", r.Name, r.Name)
 	case r.State == records.Failed:
 		return fmt.Errorf("the package %s has failed; see dormouse plugin show %s, then retry", r.Name, r.Name)
+	case r.State == records.Installing && r.Operation != nil && r.Operation.IsCold():
+		return fmt.Errorf("the package %s changes its version (%s)", r.Name, r.Operation.Phase)
 	case r.State == records.Removing:
 		return fmt.Errorf("the package %s is being removed", r.Name)
 	}

@@ -92,6 +92,10 @@ func (o *operation) uninstall() error {
 			return err
 		}
 	}
+	if err := o.p.collectVersions(o.name, nil); err != nil {
+		return err
+	}
+	failpoint.Hit("package.collected")
 	if origin := record.Origin(); origin == records.Bundled && o.request.By != bySync {
 		if err := o.p.noteBundledRemoved(o.name); err != nil {
 			return err

@@ -130,6 +130,11 @@ type Operation struct {
 	Begun  time.Time `json:"begun"`
 }
 
+// IsCold reports whether no instance may run now, since its data or its version changes.
+func (o *Operation) IsCold() bool {
+	return o.Phase == Restoring || o.Phase == Ending || o.Phase == Switching && o.Cold
+}
+
 // Failure is why an operation failed.
 type Failure struct {
 	Request Request   `json:"request"`

@@ -1,0 +1,339 @@
+package faults
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// packagesConfig has a short trial.
+const packagesConfig = "[packages]\ntrial = \"300ms\"\n"
+
+// packageOperation is an operation on the package "versioned" that a host is killed in.
+type packageOperation struct {
+	name string
+	// before leads to the state in which the operation begins; call begins it.
+	before func(*packageSite, *host)
+	method string
+	params map[string]any
+	// points are those that it passes.
+	points []string
+	// ends are the statuses, with the version that serves, that it may end in; "" for none.
+	ends []string
+}
+
+const (
+	installed1 = "INSTALLED 1.0.0"
+	installed2 = "INSTALLED 2.0.0"
+	failed2    = "FAILED (rollback available) 2.0.0"
+)
+
+// fetchPoints are those of every operation that brings a version.
+var fetchPoints = []string{"fetching", "fetched", "verifying", "unpacking", "unpacked", "published", "probing", "probed", "committing", "committed"}
+
+func packageOperations(s *packageSite) []packageOperation {
+	return []packageOperation{
+		{"install", nothing, "install", map[string]any{"package": s.one},
+			slices.Concat(fetchPoints, []string{"starting", "started", "switched", "tried"}), []string{installed1}},
+		{"upgrade", installOne, "install", map[string]any{"package": s.two},
+			slices.Concat(fetchPoints, []string{"replacing", "kept", "replaced", "switched", "tried"}), []string{installed2}},
+		{"failing upgrade", installOne, "install", map[string]any{"package": s.broken},
+			[]string{"committed", "replacing", "kept", "replaced", "switched", "failing", "failed"}, []string{failed2}},
+		{"rollback", failTwo, "rollback", map[string]any{"package": "versioned"},
+			[]string{"restoring", "datarestored", "starting", "started", "rolledback"}, []string{installed1}},
+		{"uninstall", installOne, "uninstall", map[string]any{"package": "versioned"},
+			[]string{"removing", "ended", "purged", "unlinked", "collected"}, []string{""}},
+		{"disable", installOne, "disable", map[string]any{"package": "versioned"},
+			[]string{"disabling"}, []string{"DISABLED 1.0.0"}},
+		{"enable", disableOne, "enable", map[string]any{"package": "versioned"},
+			[]string{"enabling"}, []string{installed1}},
+	}
+}
+
+func nothing(*packageSite, *host) {}
+
+func installOne(s *packageSite, h *host) {
+	h.must("Packager.install", map[string]any{"package": s.one}, nil)
+	s.settled(h)
+}
+
+func failTwo(s *packageSite, h *host) {
+	installOne(s, h)
+	h.must("Packager.install", map[string]any{"package": s.broken}, nil)
+	s.settled(h)
+}
+
+func disableOne(s *packageSite, h *host) {
+	installOne(s, h)
+	h.must("Packager.disable", map[string]any{"package": "versioned"}, nil)
+	s.settled(h)
+}
+
+// A host that is killed at any step of an operation on a package is followed by one that brings it
+// to an end: the old version whole or the new one, each with its data.
+func TestKilledPackageOperations(t *testing.T) {
+	t.Parallel()
+	type attempt struct {
+		operation int
+		point     string
+	}
+	var all []attempt
+	for i, o := range packageOperations(&packageSite{}) {
+		for _, point := range o.points {
+			all = append(all, attempt{i, point})
+		}
+	}
+	if !thorough {
+		seed := uint64(time.Now().UnixNano())
+		t.Logf("the seed is %d", seed)
+		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // repeatable on purpose
+		all = all[:5]
+	}
+	for _, a := range all {
+		name := packageOperations(&packageSite{})[a.operation].name
+		t.Run(name+"/"+a.point, func(t *testing.T) {
+			runBeside(t)
+			s := newPackageSite(t)
+			killInPackageOperation(t, s, packageOperations(s)[a.operation], a.point)
+		})
+	}
+}
+
+func killInPackageOperation(t *testing.T, s *packageSite, o packageOperation, point string) {
+	t.Helper()
+	first := s.start("")
+	first.ready()
+	o.before(s, first)
+	first.end()
+
+	second := s.start("package." + point)
+	second.ready()
+	if err := second.ask("Packager."+o.method, o.params, nil); err != nil && !second.dead() {
+		t.Logf("the answer is %v", err) // the point may come before it
+	}
+	second.killed()
+
+	third := s.start("")
+	third.ready()
+	s.settled(third)
+	if got := s.status(third); !slices.Contains(o.ends, got) {
+		t.Errorf("it ends as %q, want one of %q; the host's log is:\n%s", got, o.ends, third.log.String())
+	}
+	s.checkWhole(third)
+	third.end()
+
+	fourth := s.start("") // all of it is durable
+	fourth.ready()
+	s.settled(fourth)
+	s.checkWhole(fourth)
+	if s.status(fourth) != "" {
+		fourth.must("Packager.uninstall", map[string]any{"package": "versioned", "purge": true}, nil)
+		s.settled(fourth)
+	}
+	s.checkNothingLeft()
+	fourth.end()
+}
+
+// A host that is killed while it brings database and files into agreement is followed by one that
+// finishes that.
+func TestKilledSynchronisation(t *testing.T) {
+	t.Parallel()
+	for _, source := range []string{"database", "filesystem"} {
+		for _, point := range []string{"syncing", "written", "unlinked", "trashed"} {
+			t.Run(source+"/"+point, func(t *testing.T) {
+				runBeside(t)
+				s := newPackageSite(t)
+				first := s.start("")
+				first.ready()
+				installOne(s, first)
+				first.end()
+				files := filepath.Join(s.root, "packages", "files")
+				target, err := os.Readlink(filepath.Join(files, "versioned"))
+				must(t, err)
+				must(t, os.Remove(filepath.Join(files, "versioned")))
+				if source == "database" {
+					must(t, os.RemoveAll(filepath.Join(files, target)))
+					s.place("other")
+				}
+				s.configure(fmt.Sprintf("%ssource = %q\n", packagesConfig, source))
+				killed := s.start("package." + point)
+				select {
+				case <-killed.ended:
+					killed.killed()
+				default: // this source passes other points
+					killed.ready()
+					killed.end()
+				}
+				last := s.start("")
+				last.ready()
+				s.settled(last)
+				s.checkWhole(last)
+				want := map[string]string{"database": installed1, "filesystem": ""}[source]
+				if got := s.status(last); got != want {
+					t.Errorf("it ends as %q, want %q; the host's log is:\n%s", got, want, last.log.String())
+				}
+				if _, err := os.Lstat(filepath.Join(files, "other")); err == nil {
+					t.Error("what the database does not have is still among the files")
+				}
+				last.end()
+			})
+		}
+	}
+}
+
+// packageSite is a site with sources of packages.
+type packageSite struct {
+	*site
+	one, two, broken string
+}
+
+func newPackageSite(t *testing.T) *packageSite {
+	t.Helper()
+	s := &packageSite{site: newSite(t, packagesConfig)}
+	s.one, s.two, s.broken = s.source("1.0.0", false), s.source("2.0.0", false), s.source("2.0.0", true)
+	return s
+}
+
+// source writes a version of the package "versioned", and returns its directory.
+func (s *packageSite) source(version string, fails bool) string {
+	s.t.Helper()
+	dir := filepath.Join(filepath.Dir(s.root), fmt.Sprintf("source-%s-%t", version, fails))
+	s.writeSource(dir, "versioned", "Versioned", version, fails)
+	return dir
+}
+
+func (s *packageSite) writeSource(dir, name, callsign, version string, fails bool) {
+	s.t.Helper()
+	must(s.t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+	must(s.t, os.Link(programs+"/versioned", filepath.Join(dir, "bin", "versioned")))
+	manifest := fmt.Sprintf(`name = %q
+version = %q
+[program]
+linux-amd64 = "bin/versioned"
+linux-arm64 = "bin/versioned"
+[[instance]]
+callsign = %q
+start-mode = "activated"
+configuration = { version = %q, fails = %t }
+`, name, version, callsign, version[:1], fails)
+	write(s.t, filepath.Join(dir, "plugin.toml"), []byte(manifest))
+}
+
+// place puts a package among the files, as an operator does.
+func (s *packageSite) place(name string) {
+	s.t.Helper()
+	dir := filepath.Join(s.root, "packages", "files", name)
+	s.writeSource(dir, name, "Other", "1.0.0", false)
+	out, err := exec.Command("sh", "-c", "cd "+dir+" && sha256sum bin/versioned plugin.toml > SHA256SUMS").CombinedOutput()
+	if err != nil {
+		s.t.Fatalf("%v\n%s", err, out)
+	}
+}
+
+// shown is what the host says of a package.
+type shown struct {
+	Name, Version, Status string
+	Phase                 string
+}
+
+func (s *packageSite) list(h *host) (all []shown) {
+	h.t.Helper()
+	h.must("Packager.list", nil, &all)
+	return all
+}
+
+// settled returns when no operation is under way.
+func (s *packageSite) settled(h *host) {
+	h.t.Helper()
+	until(h.t, "the operations to end", func() bool {
+		return !slices.ContainsFunc(s.list(h), func(p shown) bool { return p.Phase != "" })
+	})
+}
+
+// status returns the status and the version of the package, "" if there is none.
+func (s *packageSite) status(h *host) string {
+	h.t.Helper()
+	for _, p := range s.list(h) {
+		if p.Name == "versioned" {
+			return p.Status + " " + p.Version
+		}
+	}
+	return ""
+}
+
+// dataOf is the data that a version may have: it is written by the version itself, after those
+// before it.
+var dataOf = map[string]*regexp.Regexp{"1.0.0": regexp.MustCompile(`^1+$`), "2.0.0": regexp.MustCompile(`^1+2+$`)}
+
+// checkWhole checks that one version is there as a whole, with the data of that version.
+func (s *packageSite) checkWhole(h *host) {
+	h.t.Helper()
+	status := s.status(h)
+	if status == "" {
+		s.checkNothingLeft()
+		return
+	}
+	version := status[strings.LastIndex(status, " ")+1:]
+	link := filepath.Join(s.root, "packages", "files", "versioned")
+	if out, err := exec.Command("sh", "-c", "cd "+link+" && sha256sum --quiet -c SHA256SUMS && grep -q 'version = \""+version+"\"' plugin.toml").CombinedOutput(); err != nil {
+		h.t.Errorf("%s does not lead to the whole version %s: %v\n%s", link, version, err, out)
+	}
+	data := read(h.t, filepath.Join(s.root, "persistent", "Versioned", "data"))
+	if !dataOf[version].Match(data) {
+		h.t.Errorf("version %s has the data %q", version, data)
+	}
+	var instance []struct{ State string }
+	h.must("Controller.status@Versioned", nil, &instance)
+	runs := strings.HasPrefix(status, "INSTALLED")
+	until(h.t, "the instance to run, or not to", func() bool {
+		h.must("Controller.status@Versioned", nil, &instance)
+		return (instance[0].State != "deactivated") == runs
+	})
+	if runs {
+		var told string
+		h.must("Versioned.data", nil, &told)
+		if told != string(data) {
+			h.t.Errorf("the plugin has the data %q, and on the disk is %q", told, data)
+		}
+	}
+	s.checkNoDrafts()
+}
+
+// checkNoDrafts checks that nothing half written is left.
+func (s *packageSite) checkNoDrafts() {
+	s.t.Helper()
+	must(s.t, filepath.WalkDir(filepath.Join(s.root, "packages"), func(path string, _ os.DirEntry, err error) error {
+		if err == nil && (strings.Contains(path, "/.draft-") || strings.HasSuffix(path, ".part") || strings.Contains(path, "/.new-")) {
+			s.t.Errorf("%s is left", path)
+		}
+		return nil
+	}))
+}
+
+// checkNothingLeft checks that nothing of the package is left but its data.
+func (s *packageSite) checkNothingLeft() {
+	s.t.Helper()
+	for _, dir := range []string{"versions", "files", "data"} {
+		entries, err := os.ReadDir(filepath.Join(s.root, "packages", dir))
+		must(s.t, err)
+		for _, e := range entries {
+			if e.Name() != ".dormouse" && e.Name() != "other" {
+				s.t.Errorf("%s/%s is left", dir, e.Name())
+			}
+		}
+	}
+	var index struct{ Manifests []json.RawMessage }
+	must(s.t, json.Unmarshal(read(s.t, filepath.Join(s.root, "packages", "database", "index.json")), &index))
+	if len(index.Manifests) != 0 {
+		s.t.Errorf("the database still has %s", index.Manifests)
+	}
+	s.checkNoDrafts()
+}
