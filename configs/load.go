@@ -33,6 +33,7 @@ type Overrides struct {
 	Criu         string
 	LogLevel     string
 	LogFormat    string
+	PluginSource string
 }
 
 // Load reads the main file and then, in lexical order, the plugins.d/*.toml beside the main
@@ -207,6 +208,10 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 		{"--log-format", flags.LogFormat, "DORMOUSE_LOG_FORMAT", func(v string) error {
 			host.LogFormat = v
 			return tomltable.CheckOneOf(v, logFormats)
+		}},
+		{"--plugin-source", flags.PluginSource, "DORMOUSE_PLUGIN_SOURCE", func(v string) error {
+			l.config.Packages.Source = PackageSource(v)
+			return tomltable.CheckOneOf(l.config.Packages.Source, []PackageSource{SourceDatabase, SourceFilesystem})
 		}},
 	}
 	for _, s := range settings {

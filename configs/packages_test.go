@@ -226,3 +226,27 @@ func TestFlows(t *testing.T) {
 		}
 	}
 }
+
+// The flag --plugin-source is stronger than the environment, and that than the file.
+func TestPluginSource(t *testing.T) {
+	path := write(t, "dormouse.toml", "[packages]\nsource = \"database\"\n")
+	variables := environment(map[string]string{"DORMOUSE_PLUGIN_SOURCE": "filesystem"})
+	for _, test := range []struct {
+		variables func(string) string
+		flag      string
+		want      configs.PackageSource
+	}{
+		{nil, "", configs.SourceDatabase},
+		{variables, "", configs.SourceFilesystem},
+		{variables, "database", configs.SourceDatabase},
+		{nil, "filesystem", configs.SourceFilesystem},
+	} {
+		c, err := configs.Load(path, test.variables, configs.Overrides{PluginSource: test.flag})
+		if err != nil || c.Packages.Source != test.want {
+			t.Errorf("with the flag %q the source is %q, want %q; %v", test.flag, c.Packages.Source, test.want, err)
+		}
+	}
+	if _, err := configs.Load(path, nil, configs.Overrides{PluginSource: "files"}); err == nil || !strings.Contains(err.Error(), `--plugin-source: "files" is not "database" or "filesystem"`) {
+		t.Errorf("a wrong flag: %v", err)
+	}
+}

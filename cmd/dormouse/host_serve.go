@@ -31,6 +31,7 @@ func serveVerb(flags *flag.FlagSet) action {
 	flags.StringVar(&o.Criu, "criu", "", "the `PATH` of CRIU's executable")
 	flags.StringVar(&o.LogLevel, "log-level", "", "the least `LEVEL` that is logged: trace, debug, info, warn or error")
 	flags.StringVar(&o.LogFormat, "log-format", "", "the `FORMAT` of the log: console or json on standard error, journal, or auto")
+	flags.StringVar(&o.PluginSource, "plugin-source", "", "which side of the packages wins at the start, `SIDE`: database or filesystem")
 	onlyCheck := flags.Bool("check", false, "start nothing: fail if a host could not start with this, or would leave a drop-in out")
 	return func(ctx context.Context, t *terminal, _ []string) error {
 		load := func() (configs.Config, error) { return configs.Load(path, os.Getenv, o) }

@@ -24,6 +24,7 @@ type operation struct {
 	ctx       context.Context // ends when the operation is cancelled or the host stops
 	cancel    context.CancelCauseFunc
 	cancelled atomic.Bool
+	entered   bool // its record says so, or said so; Packager.mu guards it
 	committed bool // it can't be cancelled any more; Packager.mu guards it
 	done      chan struct{}
 }
@@ -49,29 +50,49 @@ func (p *Packager) begin(name string, r records.Request) error {
 		o.release()
 		return err
 	}
+	o.noteEntered()
 	p.active.Go(o.run)
 	return nil
 }
 
-// reserve makes the operation the one of its package.
+// noteEntered notes that the record shows the operation until it has ended.
+func (o *operation) noteEntered() {
+	o.p.mu.Lock()
+	defer o.p.mu.Unlock()
+	o.entered = true
+}
+
+// reserve makes the operation the one of its package. It waits for one that has ended and only
+// tidies up.
 func (p *Packager) reserve(name string, r records.Request) (*operation, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for p.running[name] != nil {
+		other := p.running[name]
+		record, _ := p.records.Get(name)
+		if record.Operation != nil || !other.entered {
+			return nil, other.inProgressError(record)
+		}
+		p.mu.Unlock()
+		<-other.done
+		p.mu.Lock()
+	}
 	if p.closed {
 		return nil, fmt.Errorf("%w: %w", shell.ErrUnavailable, errClosed)
-	}
-	if other := p.running[name]; other != nil {
-		record, _ := p.records.Get(name)
-		phase := records.Waiting
-		if record.Operation != nil {
-			phase = record.Operation.Phase
-		}
-		return nil, &InProgressError{name, other.request.Verb, phase}
 	}
 	o := &operation{p: p, name: name, request: r, begun: p.options.Clock().UTC(), done: make(chan struct{})}
 	o.ctx, o.cancel = context.WithCancelCause(p.ctx)
 	p.running[name] = o
 	return o, nil
+}
+
+// inProgressError returns the error for a second operation.
+func (o *operation) inProgressError(record records.Record) error {
+	phase := records.Waiting
+	if record.Operation != nil {
+		phase = record.Operation.Phase
+	}
+	return &InProgressError{o.name, o.request.Verb, phase}
 }
 
 // release ends the reservation of the package.

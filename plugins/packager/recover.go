@@ -58,6 +58,7 @@ func (p *Packager) takeUp(record records.Record) error {
 		return err
 	}
 	o.begun = begun.Begun
+	o.noteEntered()
 	interrupted := begun.Phase.CanCancel() && begun.Starts >= starts
 	if err := o.step(records.Note, func(r *records.Record) error {
 		r.Operation.Starts++

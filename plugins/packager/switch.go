@@ -112,7 +112,8 @@ func (o *operation) switchLive(record records.Record, c candidate) error {
 	if err != nil {
 		return err
 	}
-	kept := maps.Clone(record.Operation.Kept)
+	kept := make(map[string]bool)
+	maps.Copy(kept, record.Operation.Kept)
 	for _, plugin := range c.plugins {
 		if kept[plugin.Callsign] || !hasCallsign(before.plugins, plugin.Callsign) {
 			continue
@@ -123,7 +124,7 @@ func (o *operation) switchLive(record records.Record, c candidate) error {
 				return err
 			}
 			failpoint.Hit("package.kept")
-			err := o.enterPhase(records.Switching, func(r *records.Record) { r.Operation.Kept[plugin.Callsign] = true })
+			err := o.enterPhase(records.Switching, func(r *records.Record) { r.Operation.NoteKept(plugin.Callsign) })
 			if err == nil {
 				kept[plugin.Callsign] = true
 			}

@@ -15,7 +15,7 @@ import (
 )
 
 // packagesConfig has a short trial.
-const packagesConfig = "[packages]\ntrial = \"300ms\"\n"
+const packagesConfig = "[packages]\ntrial = \"1s\"\n"
 
 // packageOperation is an operation on the package "versioned" that a host is killed in.
 type packageOperation struct {
@@ -318,22 +318,29 @@ func (s *packageSite) checkNoDrafts() {
 	}))
 }
 
-// checkNothingLeft checks that nothing of the package is left but its data.
+// checkNothingLeft checks that in the end nothing of the package is left but its data.
 func (s *packageSite) checkNothingLeft() {
 	s.t.Helper()
-	for _, dir := range []string{"versions", "files", "data"} {
-		entries, err := os.ReadDir(filepath.Join(s.root, "packages", dir))
-		must(s.t, err)
-		for _, e := range entries {
-			if e.Name() != ".dormouse" && e.Name() != "other" {
-				s.t.Errorf("%s/%s is left", dir, e.Name())
-			}
-		}
-	}
+	until(s.t, "the package to be gone from the disk", func() bool { return len(s.leftOnDisk()) == 0 })
 	var index struct{ Manifests []json.RawMessage }
 	must(s.t, json.Unmarshal(read(s.t, filepath.Join(s.root, "packages", "database", "index.json")), &index))
 	if len(index.Manifests) != 0 {
 		s.t.Errorf("the database still has %s", index.Manifests)
 	}
 	s.checkNoDrafts()
+}
+
+// leftOnDisk returns what lies on the disk of the package.
+func (s *packageSite) leftOnDisk() (left []string) {
+	s.t.Helper()
+	for _, dir := range []string{"versions", "files", "data"} {
+		entries, err := os.ReadDir(filepath.Join(s.root, "packages", dir))
+		must(s.t, err)
+		for _, e := range entries {
+			if e.Name() != ".dormouse" && e.Name() != "other" {
+				left = append(left, dir+"/"+e.Name())
+			}
+		}
+	}
+	return left
 }

@@ -130,6 +130,14 @@ type Operation struct {
 	Begun  time.Time `json:"begun"`
 }
 
+// NoteKept notes that the data of an instance is kept.
+func (o *Operation) NoteKept(callsign string) {
+	if o.Kept == nil {
+		o.Kept = make(map[string]bool)
+	}
+	o.Kept[callsign] = true
+}
+
 // IsCold reports whether no instance may run now, since its data or its version changes.
 func (o *Operation) IsCold() bool {
 	return o.Phase == Restoring || o.Phase == Ending || o.Phase == Switching && o.Cold

@@ -29,7 +29,7 @@ func (v *versioned) Initialize(_ context.Context, in *sdk.Instance) error {
 	}
 	v.path = filepath.Join(in.Persistent, "data")
 	if c.Fails {
-		time.AfterFunc(100*time.Millisecond, func() { os.Exit(3) })
+		time.AfterFunc(10*time.Millisecond, func() { os.Exit(3) })
 	}
 	f, err := os.OpenFile(v.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
