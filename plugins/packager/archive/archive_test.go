@@ -218,3 +218,28 @@ func TestDirectoriesThatAreNoPackage(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A disk that is full is not the archive's fault, and has as much room afterwards as before.
+func TestDiskIsFull(t *testing.T) {
+	disk := t.TempDir()
+	if err := unix.Mount("tmpfs", disk, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skipf("cannot make a small disk, which needs root: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	noise := make([]byte, 2<<20)
+	random := rand.NewChaCha8([32]byte{})
+	_, _ = random.Read(noise)
+	archive, _ := build(t, writeFiles(t, map[string]string{"plugin.toml": "x", "big": string(noise)}), TarZstd)
+	limits := LimitsFor(1 << 30)
+	_, err := Unpack(t.Context(), bytes.NewReader(archive), filepath.Join(disk, "d"), limits, nil)
+	if _, refused := errors.AsType[*RefusedError](err); refused || !errors.Is(err, unix.ENOSPC) {
+		t.Errorf("got %v", err)
+	}
+	if left, err := os.ReadDir(disk); err != nil || len(left) > 0 {
+		t.Errorf("left on the disk: %v, %v", left, err)
+	}
+}

@@ -324,7 +324,9 @@ func syncAll(root *os.Root) error {
 	}
 	// One call for all files is several times as quick as one for each, and has returned
 	// errors of the disk since Linux 5.8.
-	err = unix.Syncfs(int(top.Fd()))
+	for err = unix.EINTR; errors.Is(err, unix.EINTR); {
+		err = unix.Syncfs(int(top.Fd()))
+	}
 	if err != nil {
 		err = fmt.Errorf("cannot unpack: the disk did not take the files: %w", err)
 	}
