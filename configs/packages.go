@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"encoding/base64"
 	"fmt"
 	"math"
 	"net"
@@ -160,10 +161,12 @@ func CheckPackageName(name string) error {
 	return nil
 }
 
-// IsPublicKey reports whether the text has the form of a public key of minisign: its line of
-// base64, and not the path of a file.
+// IsPublicKey reports whether the text is a public key of minisign, its line of base64, and
+// not the path of a file.
 func IsPublicKey(text string) bool {
-	return len(text) == 56 && strings.HasPrefix(text, "RW") && !strings.ContainsAny(text, "._- ")
+	raw, err := base64.StdEncoding.DecodeString(text)
+	const length = 42 // of the algorithm "Ed", a number and an Ed25519 key
+	return err == nil && len(raw) == length && string(raw[:2]) == "Ed"
 }
 
 // checkKeyOrPath returns an error if the text is neither a public key nor a path.

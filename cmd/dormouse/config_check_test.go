@@ -82,6 +82,10 @@ role = "call"
 criu = "bin/none"
 key-file = "none.key"
 
+[packages]
+keys = ["./none.pub", "./file"]
+credentials = "none.json"
+
 [[plugin]]
 callsign = "Well"
 executable = "bin/program"
@@ -128,8 +132,10 @@ builtin = "Nil"
 		`dormouse.toml:19: key "group": there is no group "no-such-group" on this machine`,
 		`dormouse.toml:23: key "criu": there is no DIR/bin/none`,
 		`dormouse.toml:24: key "key-file": there is no DIR/none.key`,
-		`dormouse.toml:33: key "executable": the interpreter of DIR/bin/script is missing: there is no /no/such/interpreter`,
-		`dormouse.toml:34: key "web-ui": there is no DIR/none`,
+		`dormouse.toml:27: key "keys": there is no DIR/none.pub`,
+		`dormouse.toml:28: key "credentials": there is no DIR/none.json`,
+		`dormouse.toml:37: key "executable": the interpreter of DIR/bin/script is missing: there is no /no/such/interpreter`,
+		`dormouse.toml:38: key "web-ui": there is no DIR/none`,
 		`plugins.d/more.toml:4: key "executable": cannot use DIR/file: permission denied`,
 		`plugins.d/more.toml:5: key "data": there is no DIR/plugins.d/none`,
 		`plugins.d/more.toml:9: key "executable": there is no program "no-such-program" in PATH, which is "/bin" here`,
@@ -147,11 +153,12 @@ func TestConfigCheckOfKeys(t *testing.T) {
 	writeFiles(t, dir, map[string]string{
 		"bad.pem": "no certificate", "bad.key": "too short",
 		"dormouse.toml": "[host]\ntls-certificate = \"bad.pem\"\ntls-key = \"bad.pem\"\n[hibernate]\nkey-file = \"bad.key\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n" +
-			"tls-certificate = \"bad.key\"\ntls-key = \"bad.key\"\n",
+			"tls-certificate = \"bad.key\"\ntls-key = \"bad.key\"\n[packages]\nkeys = [\"./bad.key\"]\n",
 	})
 	main := filepath.Join(dir, "dormouse.toml")
 	dormouse(t, nil, "config", "check", "--config", main).expect(t, exitFailed,
-		main+":2: cannot use the certificate "+dir+"/bad.pem", main+":5: ", "64 hexadecimal digits", main+":8: cannot use the certificate "+dir+"/bad.key")
+		main+":2: cannot use the certificate "+dir+"/bad.pem", main+":5: ", "64 hexadecimal digits", main+":8: cannot use the certificate "+dir+"/bad.key",
+		main+":11: cannot read a key for packages: "+dir+"/bad.key: it is not a public key of minisign")
 }
 
 // A configuration that is not there is no good one.

@@ -18,6 +18,7 @@ import (
 	"dormouse/hibernate/pack"
 	"dormouse/internal/regularfile"
 	"dormouse/internal/tamper"
+	"dormouse/plugins/packager/trust"
 )
 
 // brokenReferences returns a problem for each reference of a configuration to something that
@@ -53,6 +54,10 @@ func unusableKeys(config configs.Config, references []configs.Reference) (proble
 			}
 			report("tls-certificate", files.Certificate, err)
 		}
+	}
+	for _, key := range config.Packages.Keys {
+		_, err := trust.ReadKeys([]string{key})
+		report("keys", key, err)
 	}
 	if path := config.Hibernate.KeyFile; path != "" {
 		_, err := pack.ReadKey(path)

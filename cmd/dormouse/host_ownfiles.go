@@ -47,6 +47,12 @@ func ownFiles(config configs.Config) (paths []string) {
 		paths = append(paths, filepath.Join(root, name))
 	}
 	paths = append(paths, string(access.TokenFileIn(root)), images, hibernate.KeyPath(images), config.Hibernate.KeyFile)
+	paths = append(paths, config.Packages.Credentials, config.Packages.Bundled)
+	for _, key := range config.Packages.Keys {
+		if !configs.IsPublicKey(key) {
+			paths = append(paths, key)
+		}
+	}
 	for _, files := range allTLS(config) {
 		paths = append(paths, files.Certificate, files.Key, files.ClientCA)
 	}
