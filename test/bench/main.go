@@ -48,6 +48,7 @@ var groups = []group{
 	{"idle", measureIdle},
 	{"activation", measureActivation},
 	{"switch", measureSwitch},
+	{"store", measureStore},
 	{"calls", measureCalls},
 	{"websockets", measureWebsockets},
 }
@@ -67,13 +68,20 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == storeMemoryVerb { // started by this program
+		if err := printStoreMemory(); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var names []string
 	for _, g := range groups {
 		names = append(names, g.name)
 	}
 	runs := flag.Int("runs", 9, "counted runs of each measurement")
 	bin := flag.String("bin", "bin", "where make build put dormouse and the plugins")
-	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; the last two need neither CRIU nor root")
+	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; store and the last two need neither CRIU nor root")
 	limit := flag.Duration("limit", 12*time.Minute, "no group begins later than this")
 	flag.Parse()
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // a reader that has seen enough must not end the clearing away
