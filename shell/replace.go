@@ -35,7 +35,7 @@ func (s *Shell) Replace(ctx context.Context, why Reason, to configs.Plugin, betw
 	r := replacement{Shell: s, why: why, to: &to, between: func(turn context.Context) error {
 		turn, cancel := s.contextUntilShutdown(turn, maxBetween)
 		defer cancel()
-		defer context.AfterFunc(ctx, cancel)() //nolint:contextcheck // the request may end before its turn
+		defer context.AfterFunc(ctx, cancel)()
 		return shutdownErrorOr(turn, between(turn))
 	}}
 	return s.runInLane(ctx, Replace, s.replacementTimeLimit()+maxBetween, func(ctx context.Context) error {
@@ -105,7 +105,7 @@ func (r *replacement) replaceHoldingTurn(ctx context.Context) error {
 func (r *replacement) replaceInitialized(ctx context.Context) error {
 	r.setReplacing(true)
 	err := r.endAndStart(ctx)
-	r.admitOrRefuseAfterReplacement(err)
+	r.admitOrRefuseAfterReplacement(err) //nolint:contextcheck // a resume that it begins takes its own turn
 	return err
 }
 

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -34,20 +36,10 @@ func (r *rig) expectProgram(want string) {
 // TestReplaceLeavesTheState replaces an instance in each state in which it can rest.
 func TestReplaceLeavesTheState(t *testing.T) {
 	ended := []string{"replace: activated > deactivation, requested", "replace: deactivation > deactivated, requested", "replace: deactivated > activation, requested"}
-	started := "replace: activation > activated, requested"
-	suspended, resumed := "suspend: activation is suspended, requested", "resume: activation is resumed, requested"
+	started := []string{"replace: activation > activated, requested"}
+	suspended, resumed := []string{"suspend: activation is suspended, requested"}, []string{"resume: activation is resumed, requested"}
 	sleep := []string{"hibernate: activated > hibernating, requested", "hibernate: hibernating > hibernated, requested"}
 	wake := []string{"wake: hibernated > waking, requested", "wake: waking > activated, requested"}
-	all := func(parts ...any) (lines []string) {
-		for _, part := range parts {
-			if line, ok := part.(string); ok {
-				lines = append(lines, line)
-			} else {
-				lines = append(lines, part.([]string)...)
-			}
-		}
-		return lines
-	}
 	for name, test := range map[string]struct {
 		setup       setup
 		enter       func(*rig)
@@ -56,11 +48,11 @@ func TestReplaceLeavesTheState(t *testing.T) {
 	}{
 		"active without state control": {
 			setup{noControl: true}, (*rig).activate,
-			all(ended, started), []string{"deinitialize requested", "stop", "launch", "initialize"},
+			slices.Concat(ended, started), []string{"deinitialize requested", "stop", "launch", "initialize"},
 		},
 		"suspended": {
 			setup{}, (*rig).activate,
-			all(ended, suspended, started), []string{"deinitialize requested", "stop", "launch", "initialize", "state"},
+			slices.Concat(ended, suspended, started), []string{"deinitialize requested", "stop", "launch", "initialize", "state"},
 		},
 		"suspended although it starts resumed": {
 			setup{config: startsResumed}, func(r *rig) {
@@ -68,7 +60,7 @@ func TestReplaceLeavesTheState(t *testing.T) {
 				r.must(r.Suspend(r.Context(), shell.Requested))
 				r.forgetSoFar()
 			},
-			all(ended, suspended, started), []string{"deinitialize requested", "stop", "launch", "initialize", "state"},
+			slices.Concat(ended, suspended, started), []string{"deinitialize requested", "stop", "launch", "initialize", "state"},
 		},
 		"resumed although it starts suspended": {
 			setup{}, func(r *rig) {
@@ -76,15 +68,15 @@ func TestReplaceLeavesTheState(t *testing.T) {
 				r.must(r.Resume(r.Context(), shell.Requested))
 				r.forgetSoFar()
 			},
-			all(ended, resumed, started), []string{"deinitialize requested", "stop", "launch", "initialize", "state", "resume"},
+			slices.Concat(ended, resumed, started), []string{"deinitialize requested", "stop", "launch", "initialize", "state", "resume"},
 		},
 		"hibernated": {
 			setup{}, func(r *rig) { r.activate(); r.hibernateNow() },
-			all(wake, ended, suspended, started, sleep), []string{"wake", "deinitialize requested", "stop", "launch", "initialize", "state", "hibernate"},
+			slices.Concat(wake, ended, suspended, started, sleep), []string{"wake", "deinitialize requested", "stop", "launch", "initialize", "state", "hibernate"},
 		},
 		"hibernated by an earlier host": {
 			setup{hibernated: true}, func(*rig) {},
-			all(wake, ended, suspended, started, sleep), []string{"wake", "deinitialize requested", "stop", "launch", "initialize", "state", "hibernate"},
+			slices.Concat(wake, ended, suspended, started, sleep), []string{"wake", "deinitialize requested", "stop", "launch", "initialize", "state", "hibernate"},
 		},
 		"deactivated": {setup{}, func(*rig) {}, nil, nil},
 		"unavailable": {setup{config: func(c *configs.Plugin) { c.StartMode = configs.StartUnavailable }}, func(*rig) {}, nil, nil},
@@ -219,30 +211,35 @@ func TestReplaceAnswersEveryCall(t *testing.T) {
 func TestReplaceInAStorm(t *testing.T) {
 	run(t, setup{config: func(c *configs.Plugin) { c.OnCall = configs.OnCallReject }}, func(r *rig) {
 		r.activate()
-		ctx, cancel := context.WithCancel(r.Context())
 		var callers sync.WaitGroup
+		call := func() {
+			if err := r.invoke(r.Context(), "storm"); err != nil {
+				r.Error(err)
+			}
+		}
+		var over atomic.Bool
 		for range 32 {
 			callers.Go(func() {
-				for ctx.Err() == nil {
-					r.must(r.invoke(r.Context(), "storm"))
-					time.Sleep(100 * time.Microsecond)
+				for !over.Load() {
+					call()
+					<-time.After(100 * time.Microsecond)
 				}
 			})
 		}
 		for range 10 {
-			time.Sleep(time.Millisecond)
+			<-time.After(time.Millisecond)
 			r.must(r.Replace(r.Context(), shell.Requested, r.another(), func(context.Context) error {
-				time.Sleep(time.Millisecond)
+				<-time.After(time.Millisecond)
 				return nil
 			}))
 		}
-		cancel()
+		over.Store(true)
 		callers.Wait()
 
 		launch := r.fake.Hold(shelltest.Launch)
 		replaced := background(func() error { return r.Replace(r.Context(), shell.Requested, r.another(), nil) })
 		for range shell.MaxHeldCalls {
-			callers.Go(func() { r.must(r.invoke(r.Context(), "held")) })
+			callers.Go(call)
 		}
 		synctest.Wait()
 		if err := r.invoke(r.Context(), "one more"); !errors.Is(err, shell.ErrBusy) {
@@ -303,7 +300,7 @@ func TestReplaceFails(t *testing.T) {
 				}
 				old, held := r.Config(), make(chan error, 1)
 				between := func(context.Context) error {
-					go func() { held <- r.invoke(r.Context(), "held") }()
+					go func() { held <- r.invoke(r.Context(), "held") }() //nolint:contextcheck // it goes on after the work between
 					synctest.Wait()
 					if test.between != nil {
 						return test.between(r)

@@ -113,22 +113,27 @@ func TestReplaceAmongOtherChanges(t *testing.T) {
 		r.must(r.shell("Base").Activate(r.Context(), shell.Requested))
 		r.must(r.Clone(r.Context(), "Base", "Copy"))
 		r.journal.read()
-		r.must(r.Replace(r.Context(), "p", version("Base", "v2"), func(context.Context) error {
-			r.provide("q", []configs.Plugin{version("Other", "v1")}, "Other: added and started")
-			r.reload(nil, "File: removed")
-			r.must(r.Clone(r.Context(), "Copy", "Late"))
-			_, provided := r.Provide(r.Context(), "p", nil)
-			for what, err := range map[string]error{
-				"Provide": provided, "Configure": r.Configure(r.Context(), "Base", []byte(`{}`)), "Configure of a clone": r.Configure(r.Context(), "Copy", []byte(`{}`)),
-				"RestoreConfiguration": r.RestoreConfiguration(r.Context(), ""), "Destroy": r.Destroy(r.Context(), "Copy"),
-				"Replace": r.Supervisor.Replace(r.Context(), "p", version("Base", "v3"), nil),
-			} {
-				if !errors.Is(err, shell.ErrInProgress) {
-					r.Errorf("%s: got %v", what, err)
-				}
+		between := make(chan struct{})
+		replaced := background(func() {
+			if err := r.Replace(r.Context(), "p", version("Base", "v2"), func(context.Context) error { <-between; return nil }); err != nil {
+				r.Error(err)
 			}
-			return nil
-		}))
+		})
+		r.provide("q", []configs.Plugin{version("Other", "v1")}, "Other: added and started")
+		r.reload(nil, "File: removed")
+		r.must(r.Clone(r.Context(), "Copy", "Late"))
+		_, provided := r.Provide(r.Context(), "p", nil)
+		for what, err := range map[string]error{
+			"Provide": provided, "Configure": r.Configure(r.Context(), "Base", []byte(`{}`)), "Configure of a clone": r.Configure(r.Context(), "Copy", []byte(`{}`)),
+			"RestoreConfiguration": r.RestoreConfiguration(r.Context(), ""), "Destroy": r.Destroy(r.Context(), "Copy"),
+			"Replace": r.Replace(r.Context(), "p", version("Base", "v3"), nil),
+		} {
+			if !errors.Is(err, shell.ErrInProgress) {
+				r.Errorf("%s: got %v", what, err)
+			}
+		}
+		close(between)
+		<-replaced
 		r.expect("end Base, requested", "launch Other", "end File, requested", "launch Base")
 		for _, callsign := range []string{"Base", "Copy", "Late"} {
 			if got := r.shell(callsign).Config(); got.Executable != "v2" || r.table(callsign) != `{"kept":1}` {
