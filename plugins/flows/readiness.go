@@ -1,0 +1,83 @@
+package flows
+
+import (
+	"fmt"
+	"slices"
+
+	"dormouse/configs"
+	"dormouse/shell"
+	"dormouse/shell/shellpb"
+)
+
+// decideNow returns what becomes of a message for the flow now, and why the plugin does not get
+// it.
+func (f *Flows) decideNow(s snapshot) (v verdict, why string) {
+	return decide(s.Name, s.state, f.readinessOf(s))
+}
+
+// checkTakes returns an ErrRejected if the flow takes no message from outside now. A flow that is
+// drained still takes results, so that none is lost.
+func (f *Flows) checkTakes(s snapshot) error {
+	if s.draining {
+		return fmt.Errorf("%w: its package %s is to be removed", ErrRejected, s.pkg)
+	}
+	if v, why := f.decideNow(s); v == reject {
+		return fmt.Errorf("%w: %s", ErrRejected, why)
+	}
+	return nil
+}
+
+// readinessOf returns what the system says of the plugin behind the flow: of its package, its
+// declaration and its instance. A plugin that is hibernated, and that calls wake, is ready.
+func (f *Flows) readinessOf(s snapshot) Readiness {
+	if s.isPlaceholder() {
+		return Readiness{Why: "no package declares it"}
+	}
+	r := f.Readiness(s.pkg)
+	switch err := fault(s.Flow); {
+	case r.Disabled:
+		return r
+	case err != nil:
+		return Readiness{Why: err.Error()}
+	case !r.Ready:
+		return r
+	}
+	sh := f.shellOf(s)
+	if sh == nil {
+		return Readiness{Why: fmt.Sprintf("there is no instance %s", s.Instance)}
+	}
+	st := sh.BriefStatus()
+	switch {
+	case st.State == shell.Hibernated && st.Config.OnCall != configs.OnCallWake:
+		return Readiness{Why: fmt.Sprintf(`%s is hibernated, and its key on-call is "reject": dormouse plugin activate %s`, s.Instance, s.Instance)}
+	case st.State == shell.Activated && !slices.Contains(st.Information.Services, shellpb.FlowService):
+		return Readiness{Why: fmt.Sprintf("the plugin of %s processes no messages: it does not serve %s", s.Instance, shellpb.FlowService)}
+	case st.State == shell.Activated, st.State == shell.Hibernated:
+		return Readiness{Ready: true}
+	case st.State.IsTransitional():
+		return Readiness{Why: fmt.Sprintf("%s is in %s", s.Instance, st.State)}
+	case st.Err != nil:
+		return Readiness{Why: fmt.Sprintf("%s is %s: %v", s.Instance, wordsFor(st.State), st.Err)}
+	}
+	return Readiness{Why: fmt.Sprintf("%s is %s: dormouse plugin activate %s", s.Instance, wordsFor(st.State), s.Instance)}
+}
+
+// wordsFor returns the state as it goes after "is".
+func wordsFor(s shell.State) string {
+	if s == shell.Precondition {
+		return "waiting for its preconditions"
+	}
+	return string(s)
+}
+
+// shellOf returns the instance that gets the flow's messages, nil if there is none now.
+func (f *Flows) shellOf(s snapshot) *shell.Shell {
+	f.mu.Lock()
+	sup := f.supervisor
+	f.mu.Unlock()
+	if sup == nil {
+		return nil
+	}
+	sh, _ := sup.Shell(s.Instance)
+	return sh
+}
