@@ -15,6 +15,18 @@ func (p *Packager) declareFlows(name string, c candidate) {
 	}
 }
 
+// declareAllFlows makes the flows of all versions that serve known.
+func (p *Packager) declareAllFlows() {
+	for _, record := range p.records.All() {
+		if record.Serving == nil || record.State == records.Removing {
+			continue
+		}
+		if c, err := p.readCandidate(record.Name, *record.Serving); err == nil {
+			p.declareFlows(record.Name, c)
+		}
+	}
+}
+
 // flowNames returns the names of the flows that the version that serves declares.
 func (p *Packager) flowNames(r records.Record) []string {
 	names := []string{}

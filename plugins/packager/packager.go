@@ -149,6 +149,7 @@ func (p *Packager) open() (err error) {
 	if err != nil { // a host with a full disk starts all the same
 		p.log.Error().Err(err).Msg("cannot synchronise the packages")
 	}
+	p.declareAllFlows() // before any client can publish
 	return nil
 }
 

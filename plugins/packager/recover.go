@@ -7,9 +7,9 @@ import (
 	"dormouse/plugins/packager/records"
 )
 
-// Start takes up what an earlier host has left: it declares the flows of the packages, ends what
-// runs although it may not, and goes on with the operations that were under way. The instances
-// exist; those that start with the host have been started.
+// Start takes up what an earlier host has left: it ends what runs although it may not, and goes on
+// with the operations that were under way. The instances exist; those that start with the host
+// have been started.
 func (p *Packager) Start() {
 	for _, record := range p.records.All() {
 		p.startRecord(record)
@@ -32,11 +32,6 @@ func (p *Packager) Start() {
 
 // startRecord takes up what an earlier host has left of one package.
 func (p *Packager) startRecord(record records.Record) {
-	if record.Serving != nil && record.State != records.Removing {
-		if c, err := p.readCandidate(record.Name, *record.Serving); err == nil {
-			p.declareFlows(record.Name, c)
-		}
-	}
 	if record.Operation != nil {
 		if err := p.takeUp(record); err != nil {
 			p.log.Error().Err(err).Str("package", record.Name).Msg("cannot go on with what was begun")
