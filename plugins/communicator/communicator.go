@@ -74,6 +74,9 @@ type Options struct {
 	// PackagerAccess is BuiltinAccess for the built-in Packager, by its callsign. Nil: clients may
 	// call none of its methods.
 	PackagerAccess func(callsign string, c shell.Call) (access.Role, access.Target)
+	// Flows returns the service that takes messages of the plugin of that callsign, or with ""
+	// of native clients. Nil: the host has no flows.
+	Flows func(publisher string) shellpb.FlowsServer
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 	// Paths returns the directories of an instance. Nil: no status has any.
@@ -251,6 +254,9 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 	guarded := guardedRegistrar{numberedRegistrar{s}, e}
 	shellpb.RegisterShellServer(guarded, shellService{endpoint: e})
 	statecontrolpb.RegisterStateControlServer(guarded, stateControlService{endpoint: e})
+	if c.Flows != nil {
+		shellpb.RegisterFlowsServer(guarded, c.Flows(e.ownCallsign))
+	}
 	if e.ownCallsign == "" {
 		controllerpb.RegisterControllerServer(guarded, controllerService{endpoint: e})
 		packagerpb.RegisterPackagerServer(guarded, packagerService{endpoint: e})

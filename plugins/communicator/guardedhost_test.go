@@ -94,6 +94,7 @@ func newGuardedHostFor(t *testing.T, identify identifier) *guardedHost {
 		configs.Access{User: "61001", Role: configs.RoleCall, Methods: []string{"allowed*"}})
 	h := &guardedHost{t: t, path: filepath.Join(shortDir(t), "socket")}
 	h.Communicator = New(Options{
+		Flows:      func(string) shellpb.FlowsServer { return receivingFlows{} },
 		Supervisor: s, Log: zerolog.New(&h.log), NeededRole: jsonRPCRole, TargetOf: jsonRPCTarget,
 		Access:         access.NewGuard(access.Rules{Rows: rows, OperatorGroup: fmt.Sprint(membersGroup)}),
 		PackagerAccess: packager.NeededAccess,
@@ -155,4 +156,14 @@ func (h *guardedHost) plugin(callsign string) *grpc.ClientConn {
 	stop := h.ServeInstance(callsign, l)
 	h.t.Cleanup(stop)
 	return h.connectTo(path)
+}
+
+// receivingFlows is a service Flows that looks at one message and has no flow for it.
+type receivingFlows struct {
+	shellpb.UnimplementedFlowsServer
+}
+
+func (receivingFlows) PublishStream(stream grpc.BidiStreamingServer[shellpb.PublishRequest, shellpb.PublishResponse]) error {
+	_, err := stream.Recv()
+	return err
 }

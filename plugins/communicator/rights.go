@@ -83,6 +83,10 @@ var rules = map[string]rule{
 	shellpb.Shell_SetSubsystem_FullMethodName: onTarget(shellpb.Shell_SetSubsystem_FullMethodName, access.Operate),
 	shellpb.Shell_Notify_FullMethodName:       onTarget(shellpb.Shell_Notify_FullMethodName, access.Call),
 
+	// What a call of the method publish of the built-in Flows needs.
+	shellpb.Flows_Publish_FullMethodName:       publishing,
+	shellpb.Flows_PublishStream_FullMethodName: publishing,
+
 	statecontrolpb.StateControl_State_FullMethodName:   likeOnTarget("statecontrol::state", false),
 	statecontrolpb.StateControl_Watch_FullMethodName:   likeOnTarget("statecontrol::state", false),
 	statecontrolpb.StateControl_Request_FullMethodName: likeOnTarget("statecontrol::request", false),
@@ -139,6 +143,11 @@ func onTarget(method string, needed access.Role) rule {
 		callsign, err := e.targetCallsign(ctx)
 		return rights{needed: needed, targets: []access.Target{{Callsign: callsign, Method: method}}}, err
 	}
+}
+
+// publishing is the rule of messages for flows.
+func publishing(context.Context, *endpoint, any) (rights, error) {
+	return rights{needed: access.Call, targets: []access.Target{{Callsign: "Flows", Method: "publish"}}}, nil
 }
 
 // likeClone is the rule of the Controller's Clone, which is about both instances.

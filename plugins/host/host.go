@@ -23,6 +23,7 @@ import (
 	"dormouse/plugins/access"
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/controller"
+	"dormouse/plugins/flows"
 	"dormouse/plugins/monitor"
 	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
@@ -95,6 +96,7 @@ type Host struct {
 	Engine       *criu.Engine
 	Processes    process.Host       // the parts that all plugin processes share
 	Packager     *packager.Packager // nil in a private host
+	Flows        *flows.Flows       // nil in a private host
 
 	options    Options
 	log        zerolog.Logger
@@ -193,10 +195,10 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			Reload:        o.Reload,
 			WriteMetrics:  func(w controller.MetricsWriter) { h.Packager.WriteMetrics(w) },
 		})
-		if err := h.openPackages(); err != nil {
+		if err := errors.Join(h.openFlows(), h.openPackages()); err != nil {
 			return err
 		}
-		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin()}
+		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin()}
 		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
@@ -205,6 +207,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	h.Communicator = communicator.New(communicator.Options{
 		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
 		Access: h.Access, Memory: h.memory, Room: h.room, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess, PackagerAccess: packager.NeededAccess,
+		Flows: h.flowsService(),
 	}, o.Group)
 	return nil
 }
@@ -247,6 +250,7 @@ func (h *Host) builtinClasses() map[string]supervisor.Class {
 // their callsigns. The Controller decides by itself.
 var hostBuiltinAccess = map[string]func(callsign string, c shell.Call) (access.Role, access.Target){
 	packager.Callsign: packager.NeededAccess,
+	flows.Callsign:    flows.NeededAccess,
 }
 
 // builtinAccess returns the role that a caller needs for a call of a built-in, and what the
