@@ -118,6 +118,18 @@ func (c *client) leftOutFiles(ctx context.Context) (files []leftOutFile) {
 	return files
 }
 
+// storeDamage returns what is damaged of the host's store, "" for nothing or if the host does
+// not say.
+func (c *client) storeDamage(ctx context.Context) string {
+	var found struct {
+		Damage string `json:"damage"`
+	}
+	if result, err := c.call(ctx, "Controller.store", nil); err == nil {
+		_ = json.Unmarshal(result, &found) // the list is right without it
+	}
+	return found.Damage
+}
+
 // getInstance returns one instance. If it does not exist, the error lists similar
 // callsigns, or all of them.
 func (c *client) getInstance(ctx context.Context, callsign string) (instanceRecord, error) {

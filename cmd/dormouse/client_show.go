@@ -33,6 +33,9 @@ func listVerb(flags *flag.FlagSet) action {
 		for _, file := range c.leftOutFiles(ctx) {
 			t.printf("%s\n", file.warningText())
 		}
+		if damage := c.storeDamage(ctx); damage != "" {
+			t.printf("the store is damaged: %s; a restart of the host copies what can be read into a new one\n", damage)
+		}
 		return nil
 	}
 }

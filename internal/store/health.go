@@ -21,13 +21,16 @@ type Health struct {
 	Damage string
 	// Checked is when the check beside the work found all of the file in order; zero before.
 	Checked time.Time
+	Rebuilt bool // Open has made a new file, because there was none or because it was damaged
 }
 
 // Health returns what is known of the state of the file.
 func (s *Store) Health() Health {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.health
+	h := s.health
+	h.Rebuilt = s.rebuilt
+	return h
 }
 
 // checkBeside checks the whole file once, beside the work, as soon as it was open for so long.

@@ -2,6 +2,7 @@ package controller
 
 import (
 	"context"
+	"time"
 
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
@@ -9,14 +10,19 @@ import (
 	"dormouse/supervisor"
 )
 
-// explainMethods returns the methods that say why something is as it is: explain and missing.
-// Thunder has neither.
+// explainMethods returns the methods that say why something is as it is: explain, missing
+// and store. Thunder has none of them.
 func explainMethods() []method {
 	return []method{{
 		name: "missing", access: access.Read, form: property,
 		result: []leftOutRecord{}, returns: "the files, where their faults are, and the callsigns that are missing; not complete means that there may be others",
 		doc:   "The configuration files that were left out when the host started. A reload that succeeds ends that.",
 		serve: serveMissing,
+	}, {
+		name: "store", access: access.Read, form: property,
+		result: storeRecord{}, returns: "what was found damaged since the start, empty for nothing; when all of the file was found in order; and whether this start made a new file, because there was none or it was damaged",
+		doc:   "The state of the host's store, which is checked beside the work after each start. One that is damaged is rebuilt by the next start.",
+		serve: serveStore,
 	}, {
 		name: "explain", access: access.Read, form: property, index: "the callsign", about: indexedInstance,
 		result: dialect.Explanation{}, returns: "what keeps the instance awake, when it will sleep and what that would save",
@@ -41,6 +47,27 @@ func serveMissing(_ context.Context, r request) (any, error) {
 		all = append(all, leftOutRecord{f.Path, f.Places(), append([]string{}, f.Callsigns...), f.IsComplete})
 	}
 	return all, nil
+}
+
+// storeRecord is the state of the host's store, as clients see it.
+type storeRecord struct {
+	Damage  string     `json:"damage"`
+	Checked *time.Time `json:"checked,omitempty"`
+	Rebuilt bool       `json:"rebuilt"`
+}
+
+// serveStore answers with the state of the host's store.
+func serveStore(_ context.Context, r request) (any, error) {
+	var record storeRecord
+	if r.front.options.StoreHealth == nil {
+		return record, nil
+	}
+	h := r.front.options.StoreHealth()
+	record.Damage, record.Rebuilt = h.Damage, h.Rebuilt
+	if !h.Checked.IsZero() {
+		record.Checked = &h.Checked
+	}
+	return record, nil
 }
 
 // serveExplain answers with the explanation of the instance that the index names.

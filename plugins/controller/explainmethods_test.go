@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/plugins/controller/dialect"
 )
 
@@ -80,5 +81,22 @@ func TestMissing(t *testing.T) {
 	}
 	if metrics := h.request(t, "GET", "/metrics", "").body; !strings.Contains(metrics, "\ndormouse_left_out_files 2\n") {
 		t.Error("the metrics don't count the files")
+	}
+}
+
+// A client is told of a damaged store, and whether the store is new.
+func TestStore(t *testing.T) {
+	health := store.Health{Checked: time.Date(2026, 12, 1, 1, 2, 3, 0, time.UTC)}
+	h := newHost(t, setup{options: Options{StoreHealth: func() store.Health { return health }}})
+	c := h.dial(t, "/jsonrpc")
+	if got, want := c.do("Controller.1.store", ""), `{"damage":"","checked":"2026-12-01T01:02:03Z","rebuilt":false}`; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	health = store.Health{Damage: "page 7", Rebuilt: true}
+	if got, want := c.do("Controller.1.store", ""), `{"damage":"page 7","rebuilt":true}`; !strings.Contains(got, want) {
+		t.Errorf("got %s, want %s", got, want)
+	}
+	if metrics := h.request(t, "GET", "/metrics", "").body; !strings.Contains(metrics, "\ndormouse_store_damaged 1\n") {
+		t.Error("the metrics don't say that it is damaged")
 	}
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/peer"
@@ -41,6 +42,8 @@ type Options struct {
 	CanHibernate func() bool
 	// DroppedLogLines returns how many lines the log has dropped.
 	DroppedLogLines func() int64
+	// StoreHealth returns the state of the host's store.
+	StoreHealth func() store.Health
 	// BuiltinAccess returns the role that a caller needs for a method of a built-in
 	// other than the Controller, access.None if clients may not call the method, and what
 	// the call is about. Nil: clients may call no such method.

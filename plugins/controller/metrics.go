@@ -59,6 +59,14 @@ func (f *Front) writeHostMetrics(m *metricsText) {
 	m.WriteSample(int64(f.tcp.connections.Count() + f.control.connections.Count()))
 	m.BeginMetric("dormouse_left_out_files", "gauge", "Configuration files that the host left out when it started.")
 	m.WriteSample(int64(len(f.supervisor.LeftOut())))
+	if f.options.StoreHealth != nil {
+		m.BeginMetric("dormouse_store_damaged", "gauge", "1 if the host's store was found damaged since the start.")
+		damaged := int64(0)
+		if f.options.StoreHealth().Damage != "" {
+			damaged = 1
+		}
+		m.WriteSample(damaged)
+	}
 	if f.options.DroppedLogLines != nil {
 		m.BeginMetric("dormouse_log_lines_dropped_total", "counter", "Lines of the host's log that were dropped, since it was not read.")
 		m.WriteSample(f.options.DroppedLogLines())

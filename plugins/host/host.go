@@ -188,7 +188,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	if !o.private {
 		h.Front = controller.New(controller.Options{
 			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access, Memory: h.memory,
-			CanHibernate: o.Hibernates, DroppedLogLines: o.DroppedLogLines,
+			CanHibernate: o.Hibernates, DroppedLogLines: o.DroppedLogLines, StoreHealth: h.store.Health,
 			BuiltinAccess: h.builtinAccess,
 			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
 			Proxies:       h.nativeClientProxies,
