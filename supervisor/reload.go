@@ -31,15 +31,20 @@ func (s *Supervisor) Reload(ctx context.Context, plugins []configs.Plugin) (chan
 // host left of new instances is taken over.
 //
 // A plugin that would have to end, but sleeps and can't be woken now, sleeps on with its old
-// configuration; Supervisor tries again by itself until the next Provide of the source.
+// configuration; Supervisor tries again by itself until the next Provide of the source. Other
+// changes of the roster wait, but not for the starts of new instances.
 func (s *Supervisor) Provide(ctx context.Context, source string, plugins []configs.Plugin) (changeLines []string, err error) {
 	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return nil, fmt.Errorf("cannot %s: %w", provideText(source), err)
 	}
-	defer done()
 	s.provisions[source]++
-	return s.provideAndRetryLater(ctx, source, plugins, 0)
+	r, err := s.changeRosterAndRetryLater(ctx, source, plugins, 0)
+	done()
+	if err != nil {
+		return nil, err
+	}
+	return r.startNewInstances(ctx), nil
 }
 
 // provideText returns what Provide does for the source, as in "cannot reload".
@@ -50,10 +55,10 @@ func provideText(source string) string {
 	return "use the instances of " + sourceText(source)
 }
 
-// provideAndRetryLater is Provide for a caller that has begun a change of the roster. retries
-// is how often this reload was repeated.
-func (s *Supervisor) provideAndRetryLater(ctx context.Context, source string, plugins []configs.Plugin, retries int) (changeLines []string, err error) {
-	r := reload{s: s, source: source, before: s.definitions.providedBy(source), after: indexByCallsign(plugins)}
+// changeRosterAndRetryLater is Provide up to the start of new instances. retries is how often
+// this reload was repeated. The caller has begun a change of the roster.
+func (s *Supervisor) changeRosterAndRetryLater(ctx context.Context, source string, plugins []configs.Plugin, retries int) (_ *reload, err error) {
+	r := &reload{s: s, source: source, before: s.definitions.providedBy(source), after: indexByCallsign(plugins)}
 	err = s.checkNotBeingReplaced(slices.Sorted(maps.Keys(r.before))...)
 	if err == nil {
 		err = r.checkPlugins(plugins)
@@ -68,16 +73,12 @@ func (s *Supervisor) provideAndRetryLater(ctx context.Context, source string, pl
 	r.endRemovedAndReplacedInstances(ctx)
 	r.followSources()
 	r.applyChangedConfigs(ctx)
-	r.addAndStartNewInstances(ctx)
+	r.addNewInstances(ctx)
 	s.recheckAllInBackground() // requirements may differ
-	s.autoSleep.decideSoon()
 	if r.sleepsOn {
 		s.repeatReloadInBackground(source, plugins, retries)
 	}
-	slices.SortFunc(r.lines, func(a, b string) int {
-		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
-	})
-	return r.lines, nil
+	return r, nil
 }
 
 // reload is one call of Provide.
@@ -85,6 +86,8 @@ type reload struct {
 	s             *Supervisor
 	source        string
 	before, after map[string]configs.Plugin // by callsign
+
+	made []*shell.Shell // the new instances
 
 	mu       sync.Mutex
 	lines    []string
@@ -252,16 +255,9 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 	r.addResultLine(callsign, "%s, %s", did, differenceText(keys))
 }
 
-// addAndStartNewInstances makes and probes the instances that are not on the roster, and
-// starts those whose start mode says so, unless they sleep or run since an earlier host.
-// Subsystems that they control are no longer active by the host.
-func (r *reload) addAndStartNewInstances(ctx context.Context) {
-	var made []*shell.Shell
-	defer func() {
-		for _, sh := range made {
-			sh.EndExpectedStart()
-		}
-	}()
+// addNewInstances makes and probes the instances that are not on the roster, and takes over what
+// an earlier host left of them. Subsystems that they control are no longer active by the host.
+func (r *reload) addNewInstances(ctx context.Context) {
 	for callsign := range r.after {
 		if _, there := r.s.Shell(callsign); there {
 			continue
@@ -276,12 +272,22 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 			sh.ExpectStart()
 		}
 		r.s.roster.addOrReplace(sh)
-		made = append(made, sh)
+		r.made = append(r.made, sh)
 	}
-	r.takeOverWhatIsLeft(ctx, made)
-	r.s.probeAllAndLogFailures(ctx, made)
+	r.takeOverWhatIsLeft(ctx)
+	r.s.probeAllAndLogFailures(ctx, r.made)
 	r.s.updateUncontrolledSubsystems() // the new instances may control some
-	for _, rank := range sortAndGroupByPosition(made, startPosition) {
+}
+
+// startNewInstances starts the new instances whose start mode says so, unless they sleep or run
+// since an earlier host, and returns the lines for all that has changed, sorted by callsign.
+func (r *reload) startNewInstances(ctx context.Context) (changeLines []string) {
+	defer func() {
+		for _, sh := range r.made {
+			sh.EndExpectedStart()
+		}
+	}()
+	for _, rank := range sortAndGroupByPosition(r.made, startPosition) {
 		doInParallelAndWait(rank, func(sh *shell.Shell) {
 			r.s.replaceIfOutdated(ctx, sh)
 			switch state := sh.State(); {
@@ -302,13 +308,18 @@ func (r *reload) addAndStartNewInstances(ctx context.Context) {
 			r.addResultLine(sh.Callsign(), "added and started")
 		})
 	}
+	r.s.autoSleep.decideSoon()
+	slices.SortFunc(r.lines, func(a, b string) int {
+		return cmp.Compare(strings.SplitN(a, ":", 2)[0], strings.SplitN(b, ":", 2)[0])
+	})
+	return r.lines
 }
 
 // takeOverWhatIsLeft takes over what an earlier host left of new instances: running plugins,
 // and what is to be restored with the plugins that run or sleep. Such instances were missing
 // when this host started.
-func (r *reload) takeOverWhatIsLeft(ctx context.Context, made []*shell.Shell) {
-	left := slices.DeleteFunc(slices.Clone(made), func(sh *shell.Shell) bool {
+func (r *reload) takeOverWhatIsLeft(ctx context.Context) {
+	left := slices.DeleteFunc(slices.Clone(r.made), func(sh *shell.Shell) bool {
 		return !sh.NeedsAdoption() && sh.State() != shell.Hibernated
 	})
 	if len(left) == 0 {

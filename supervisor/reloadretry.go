@@ -30,15 +30,17 @@ func (s *Supervisor) repeatReloadInBackground(source string, plugins []configs.P
 		if err != nil {
 			return // the host stops
 		}
-		defer done()
 		if s.provisions[source] != number {
+			done()
 			return
 		}
-		lines, err := s.provideAndRetryLater(s.ctx, source, plugins, retries+1)
+		r, err := s.changeRosterAndRetryLater(s.ctx, source, plugins, retries+1)
+		done()
 		if err != nil {
 			s.log.Warn().Err(err).Msg("could not repeat a reload")
+			return
 		}
-		for _, line := range lines {
+		for _, line := range r.startNewInstances(s.ctx) {
 			s.log.Info().Msg("repeated the reload: " + line)
 		}
 	})

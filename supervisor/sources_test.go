@@ -228,3 +228,35 @@ func TestProbeOfWhatIsNoInstance(t *testing.T) {
 		}
 	})
 }
+
+// A plugin that is slow to start holds up no other source.
+func TestSlowStartOfASource(t *testing.T) {
+	run(t, nil, func(r *rig) {
+		r.Start(r.Context())
+		held := make(chan struct{})
+		r.changes["Slow"] = func(p *plugin) { p.held = held }
+		slow := named("Slow", configs.StartActivated)
+		slow.Probe = false
+		var lines []string
+		added := background(func() { lines, _ = r.Provide(r.Context(), "slow", []configs.Plugin{slow}) })
+		r.provide("quick", []configs.Plugin{named("Quick", configs.StartActivated)}, "Quick: added and started")
+		r.must(r.Clone(r.Context(), "Slow", "Copy"))
+		if state := r.shell("Slow").State(); state != shell.Activation {
+			r.Errorf("it is %s", state)
+		}
+		close(held)
+		<-added
+		if diff := cmp.Diff([]string{"Slow: added and started"}, lines); diff != "" {
+			r.Errorf("lines (-want +got):\n%s", diff)
+		}
+		held = make(chan struct{})
+		r.changes["Slower"] = func(p *plugin) { p.held = held }
+		slow.Callsign = "Slower"
+		added = background(func() { lines, _ = r.Provide(r.Context(), "slower", []configs.Plugin{slow}) })
+		r.Stop(context.Background())
+		<-added
+		if state := r.shell("Slower").State(); state != shell.Deactivated || len(lines) != 1 || !strings.Contains(lines[0], "shutting down") {
+			r.Errorf("after the end of the host it is %s: %q", state, lines)
+		}
+	})
+}
