@@ -168,6 +168,7 @@ func (q *Queues) deadKeys(ctx context.Context, l *line, after, last int64) (keys
 // leaveDead deletes dead letters in one transaction, as leave says.
 func (q *Queues) leaveDead(ctx context.Context, l *line, keys []int64, leave leave) (n int, stay error) {
 	var changes changes
+	var found []int64
 	var writes []func(*store.Tx) error
 	err := q.store.View(ctx, func(tx *store.Tx) error {
 		for _, key := range keys {
@@ -182,9 +183,8 @@ func (q *Queues) leaveDead(ctx context.Context, l *line, keys []int64, leave lea
 				continue
 			}
 			changes.add(c)
-			writes = append(writes, func(tx *store.Tx) error {
-				return errors.Join(deleteOne(tx, `DELETE FROM queue_dead WHERE seq = ?`, key), write(tx))
-			})
+			found = append(found, key)
+			writes = append(writes, write)
 		}
 		return nil
 	})
@@ -192,8 +192,16 @@ func (q *Queues) leaveDead(ctx context.Context, l *line, keys []int64, leave lea
 		return 0, errors.Join(stay, err)
 	}
 	err = q.transact(ctx, changes, func(tx *store.Tx) error {
-		for _, write := range writes {
-			if err := write(tx); err != nil {
+		for _, key := range found {
+			if err := verifyThere(tx, "queue_dead", key); err != nil {
+				return err
+			}
+		}
+		for i, key := range found {
+			if err := deleteOne(tx, `DELETE FROM queue_dead WHERE seq = ?`, key); err != nil {
+				return err
+			}
+			if err := writes[i](tx); err != nil {
 				return err
 			}
 		}

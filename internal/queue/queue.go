@@ -93,7 +93,8 @@ type Queues struct {
 
 	mu    sync.Mutex // guards the fields below, and those of every line
 	lines map[string]*line
-	total counts // of all lines, with what transactions under way add
+	total counts  // of all lines, with what transactions under way add
+	tasks []*task // that wait for the store
 }
 
 // counts are a number of messages and their bytes. Those of a change may be negative.

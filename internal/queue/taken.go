@@ -114,7 +114,7 @@ func (t *Taken) fail(ctx context.Context, kills int, reason string) (Verdict, er
 	}
 	again := q.now().Add(rules.retryAfter(failed)).Truncate(time.Millisecond)
 	err := q.transact(ctx, nil, func(tx *store.Tx) error {
-		if err := t.verifyThere(tx); err != nil {
+		if err := verifyThere(tx, "queue_messages", t.seq); err != nil {
 			return err
 		}
 		_, err := tx.Exec(`INSERT OR REPLACE INTO queue_attempts (seq, queue, failed, kills, next, reason) VALUES (?, ?, ?, ?, ?, ?)`,
@@ -195,10 +195,10 @@ func (t *Taken) delete(tx *store.Tx) error {
 	return err
 }
 
-// verifyThere returns an ErrGone if the message has no row.
-func (t *Taken) verifyThere(tx *store.Tx) error {
+// verifyThere returns an ErrGone if the table has no row of that seq.
+func verifyThere(tx *store.Tx, table string, seq int64) error {
 	var there bool
-	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM queue_messages WHERE seq = ?)`, t.seq).Scan(&there)
+	err := tx.QueryRow(`SELECT EXISTS (SELECT 1 FROM `+table+` WHERE seq = ?)`, seq).Scan(&there)
 	if err == nil && !there {
 		return ErrGone
 	}

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"dormouse/internal/atomicfile"
@@ -20,7 +21,7 @@ type changes []change
 
 // add adds c to what the transaction does to that queue.
 func (cs *changes) add(c change) {
-	c.arrives = c.waiting.messages > 0
+	c.arrives = c.arrives || c.waiting.messages > 0
 	for i := range *cs {
 		if has := &(*cs)[i]; has.line == c.line {
 			has.waiting = has.waiting.plus(c.waiting)
@@ -44,31 +45,99 @@ func (cs changes) write(tx *store.Tx) error {
 	return nil
 }
 
+// task is one call of transact.
+type task struct {
+	changes changes
+	work    func(*store.Tx) error
+	err     error         // valid when done
+	done    chan struct{} // closed when the task is on disk, or has no effect
+}
+
 // transact calls work in a transaction that also counts the changes. It refuses them with
 // ErrQueueFull or ErrFull if they are beyond a bound: what grows is counted before, what
 // shrinks after, so that no bound is ever exceeded.
+//
+// Tasks of many callers share one change of the store, so that the counters are written once
+// for all of them. Therefore work must return an ErrGone or errSeen before it has written
+// anything; any other error undoes all tasks of the change.
 func (q *Queues) transact(ctx context.Context, cs changes, work func(*store.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
 	if err := q.reserve(cs); err != nil {
 		return err
 	}
-	err := q.update(ctx, func(tx *store.Tx) error {
-		if err := work(tx); err != nil {
-			return err
+	t := &task{changes: cs, work: work, done: make(chan struct{})}
+	q.mu.Lock()
+	q.tasks = append(q.tasks, t)
+	first := len(q.tasks) == 1
+	q.mu.Unlock()
+	if first { // the others are carried out with it
+		q.carryOutAll(context.WithoutCancel(ctx))
+	}
+	<-t.done
+	return t.err
+}
+
+// carryOutAll carries out all tasks that wait when the store begins with them.
+func (q *Queues) carryOutAll(ctx context.Context) {
+	var tasks []*task
+	err := errInterrupted
+	defer func() {
+		if len(tasks) == 0 { // the store has not begun
+			tasks = q.takeTasks()
 		}
-		return cs.write(tx)
+		q.conclude(tasks, err)
+	}()
+	err = q.update(ctx, func(tx *store.Tx) error {
+		tasks = q.takeTasks()
+		var made changes
+		for _, t := range tasks {
+			if t.err = t.work(tx); errors.Is(t.err, ErrGone) || errors.Is(t.err, errSeen) {
+				continue
+			}
+			if t.err != nil {
+				return t.err
+			}
+			for _, c := range t.changes {
+				made.add(c)
+			}
+		}
+		return made.write(tx)
 	})
+}
+
+// errInterrupted is the error of tasks that shared a change with one that panicked.
+var errInterrupted = errors.New("another task of the transaction has panicked")
+
+// takeTasks returns the tasks that wait.
+func (q *Queues) takeTasks() []*task {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for _, c := range cs {
-		if err == nil {
-			q.count(c.line, c.waiting.decline(), c.dead.decline())
-		} else {
-			q.count(c.line, c.waiting.growth().negated(), c.dead.growth().negated())
+	tasks := q.tasks
+	q.tasks = nil
+	return tasks
+}
+
+// conclude counts what the tasks have changed, and answers them. An error is that of all.
+func (q *Queues) conclude(tasks []*task, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, t := range tasks {
+		if err != nil {
+			t.err = err
 		}
-		c.line.unread = c.line.unread || err == nil && c.arrives
-		c.line.tellChanged()
+		for _, c := range t.changes {
+			if t.err == nil {
+				q.count(c.line, c.waiting.decline(), c.dead.decline())
+			} else {
+				q.count(c.line, c.waiting.growth().negated(), c.dead.growth().negated())
+			}
+			c.line.unread = c.line.unread || t.err == nil && c.arrives
+			c.line.tellChanged()
+		}
+		close(t.done)
 	}
-	return err
 }
 
 // reserve counts what grows, if no bound forbids it.
