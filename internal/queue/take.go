@@ -12,8 +12,8 @@ import (
 
 // A reader reads this many messages ahead, and no more once they have that many bytes.
 const (
-	aheadMessages = 64
-	aheadBytes    = 256 << 10
+	aheadMessages = 256
+	aheadBytes    = 512 << 10
 )
 
 // reader is where the readers of one queue are. Every message that may be taken is in ahead,
