@@ -14,6 +14,8 @@ import (
 const (
 	aheadMessages = 256
 	aheadBytes    = 512 << 10
+	// Of several consumers one reads on when fewer are left, while the others take those.
+	aheadLow = 64
 )
 
 // reader is where the readers of one queue are. Every message that may be taken is in ahead,
@@ -64,17 +66,19 @@ func (q *Queues) Take(ctx context.Context, name string) (*Taken, error) {
 }
 
 // takeOrRead returns a message, or a function that waits until there may be one. It returns
-// neither after it has read more messages from disk.
+// neither after it has read messages from disk that may be taken.
 func (q *Queues) takeOrRead(ctx context.Context, l *line) (*Taken, func(context.Context) error, error) {
 	q.mu.Lock()
 	now := q.now()
 	t, until := l.next(now)
 	if t != nil {
 		l.taken[t.seq] = t
+	}
+	order, more := l.nextOrder(now, t != nil)
+	if !more && t != nil {
 		q.mu.Unlock()
 		return t, nil, nil
 	}
-	order, more := l.nextOrder(now)
 	if !more {
 		changed := l.nextChange()
 		q.mu.Unlock()
@@ -90,12 +94,15 @@ func (q *Queues) takeOrRead(ctx context.Context, l *line) (*Taken, func(context.
 	defer q.mu.Unlock()
 	l.reading = false
 	l.tellChanged()
-	if err != nil {
-		l.readAgain()
-		return nil, nil, err
+	if err == nil {
+		l.accept(order, batch)
+		return t, nil, nil
 	}
-	l.accept(order, batch)
-	return nil, nil, nil
+	l.readAgain()
+	if t != nil {
+		return t, nil, nil // the next call has the error
+	}
+	return nil, nil, err
 }
 
 // waitFor returns when changed is closed, after the wait if there is one, or when ctx ends.
@@ -161,12 +168,23 @@ type order struct {
 	restart int
 }
 
-// nextOrder returns what is to be read now, if something is. The caller holds mu.
-func (l *line) nextOrder(now time.Time) (order, bool) {
+// nextOrder returns what the caller is to read now, if something is. It reads early if it has
+// a message already. The caller holds mu.
+func (l *line) nextOrder(now time.Time, hasOne bool) (order, bool) {
 	o := order{line: l, ordered: l.rules.ordered(), after: l.read, now: now, restart: l.restart}
-	o.retries = !o.ordered && l.retryDue(now)
-	full := len(l.taken) >= l.rules.Parallel
-	if l.reading || full || !o.retries && (len(l.ahead) > 0 || !l.unread) {
+	o.retries = !o.ordered && !hasOne && l.retryDue(now)
+	wanted := false
+	switch {
+	case l.reading:
+	case hasOne:
+		wanted = l.unread && !o.ordered && len(l.ahead) < aheadLow
+	case len(l.taken) >= l.rules.Parallel:
+	case o.retries:
+		wanted = true
+	default:
+		wanted = l.unread && len(l.ahead) == 0
+	}
+	if !wanted {
 		return order{}, false
 	}
 	// What is noted before the reading is not read, even if it changes meanwhile.
