@@ -68,6 +68,7 @@ func (f *configFile) decode(text []byte) {
 			f.readPlugin(plugin)
 		}
 	}
+	f.noteOriginsOfAll(host, packages, hibernate, listeners, access, plugins)
 	f.isComplete = allKnown && (plugins != nil || !top.Has("plugin")) && len(f.named) == len(plugins)
 }
 

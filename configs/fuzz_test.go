@@ -32,7 +32,7 @@ func FuzzLoad(f *testing.F) {
 		if len(text) > 1<<12 {
 			return
 		}
-		l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
+		l := &configLoad{config: Default(), callsigns: make(map[string]filePosition), origins: make(Origins)}
 		file := &configFile{configLoad: l, path: "f.toml", dir: "/etc"}
 		file.decode(text)
 		l.mainPlugins = file.plugins

@@ -53,7 +53,7 @@ func Load(path string, getenv func(string) string, flags Overrides) (Config, err
 // readAndCheck reads all files, the environment and the flags, and checks all but what the
 // plugins require of each other.
 func readAndCheck(path string, getenv func(string) string, flags Overrides) *configLoad {
-	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition)}
+	l := &configLoad{config: Default(), callsigns: make(map[string]filePosition), origins: make(Origins)}
 	l.readMainAndDropIns(cmp.Or(path, DefaultPath), path == "")
 	l.applyFlagsAndEnvironment(getenv, flags)
 	l.reportFilesOfOthers(cmp.Or(path, DefaultPath))
@@ -80,6 +80,7 @@ type configLoad struct {
 	dropIns      []dropIn // in the order in which they were read
 	problems     LoadErrors
 	references   []Reference
+	origins      Origins
 	callsigns    map[string]filePosition // where each plugin is configured, by callsign in lower case
 	// listenAt is where Host.Listen is configured, and listenersAt where each of Listeners.
 	listenAt    filePosition
@@ -182,34 +183,35 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 	host := &l.config.Host
 	settings := []struct {
 		flag, value, variable string
+		keys                  []string // that it sets
 		apply                 func(value string) error
 	}{
-		{"--root", flags.Root, "DORMOUSE_ROOT", l.setPathsBelowRoot},
-		{"--listen", flags.Listen, "DORMOUSE_LISTEN", func(v string) error {
+		{"--root", flags.Root, "DORMOUSE_ROOT", []string{"host.root", "host.communicator", "host.control", "hibernate.dir"}, l.setPathsBelowRoot},
+		{"--listen", flags.Listen, "DORMOUSE_LISTEN", []string{"host.listen"}, func(v string) error {
 			host.Listen = v
 			l.listenAt = filePosition{path: "--listen or DORMOUSE_LISTEN"}
 			return checkAddress(v)
 		}},
-		{"--communicator", flags.Communicator, "DORMOUSE_COMMUNICATOR", func(v string) (err error) {
+		{"--communicator", flags.Communicator, "DORMOUSE_COMMUNICATOR", []string{"host.communicator"}, func(v string) (err error) {
 			host.Communicator, err = filepath.Abs(v)
 			return err
 		}},
-		{"--criu", flags.Criu, "DORMOUSE_CRIU", func(v string) (err error) {
+		{"--criu", flags.Criu, "DORMOUSE_CRIU", []string{"hibernate.criu"}, func(v string) (err error) {
 			if strings.Contains(v, "/") {
 				v, err = filepath.Abs(v)
 			}
 			l.config.Hibernate.Criu = v
 			return err
 		}},
-		{"--log-level", flags.LogLevel, "DORMOUSE_LOG_LEVEL", func(v string) error {
+		{"--log-level", flags.LogLevel, "DORMOUSE_LOG_LEVEL", []string{"host.log-level"}, func(v string) error {
 			host.LogLevel = v
 			return tomltable.CheckOneOf(v, logLevels)
 		}},
-		{"--log-format", flags.LogFormat, "DORMOUSE_LOG_FORMAT", func(v string) error {
+		{"--log-format", flags.LogFormat, "DORMOUSE_LOG_FORMAT", []string{"host.log-format"}, func(v string) error {
 			host.LogFormat = v
 			return tomltable.CheckOneOf(v, logFormats)
 		}},
-		{"--plugin-source", flags.PluginSource, "DORMOUSE_PLUGIN_SOURCE", func(v string) error {
+		{"--plugin-source", flags.PluginSource, "DORMOUSE_PLUGIN_SOURCE", []string{"packages.source"}, func(v string) error {
 			l.config.Packages.Source = PackageSource(v)
 			return tomltable.CheckOneOf(l.config.Packages.Source, []PackageSource{SourceDatabase, SourceFilesystem})
 		}},
@@ -224,6 +226,9 @@ func (l *configLoad) applyFlagsAndEnvironment(getenv func(string) string, flags 
 		}
 		if err := s.apply(value); err != nil {
 			l.problems.Add(source, 0, err)
+		}
+		for _, key := range s.keys {
+			l.origins[key] = source
 		}
 	}
 }

@@ -259,6 +259,13 @@ func verbs() []verb {
 			prepare: configCheckVerb,
 		},
 		{
+			name: "config show", summary: "the configuration that counts, with all defaults",
+			doc: "Prints what files, DORMOUSE_* variables and defaults come to, as a file that a host could read. With\n" +
+				"--origin each value has behind it where it was set.",
+			example: "dormouse config show --origin",
+			prepare: configShowVerb,
+		},
+		{
 			name: "doctor", summary: "check whether this machine can hibernate plugins",
 			doc: "Dumps and restores a process of its own, since nothing less proves that it works.\n" +
 				"Exits with 0 if plugins can sleep on disk, and with 1 if they can't or only in the swap.",

@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"errors"
 	"fmt"
+	"iter"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -51,6 +52,27 @@ func (t *Table) File() *File { return t.file }
 // Values returns the values as the TOML library has read them. The caller must not change
 // them.
 func (t *Table) Values() map[string]any { return t.values }
+
+// KeysAndLines yields the path of each key of the table, and of the tables below it, with its
+// line.
+func (t *Table) KeysAndLines() iter.Seq2[[]string, int] {
+	return func(yield func([]string, int) bool) { yieldKeys(nil, t.values, t.lines, yield) }
+}
+
+// yieldKeys yields the keys of values and of tables below them until yield returns false, which
+// it then returns.
+func yieldKeys(above []string, values map[string]any, at *keyLines, yield func([]string, int) bool) bool {
+	for key, value := range values {
+		path := append(slices.Clone(above), key)
+		if !yield(path, at.keyOrSelf(key).line) {
+			return false
+		}
+		if inner, isTable := value.(map[string]any); isTable && !yieldKeys(path, inner, at.keyOrSelf(key), yield) {
+			return false
+		}
+	}
+	return true
+}
 
 // Has reports whether the table has the key.
 func (t *Table) Has(key string) bool {
