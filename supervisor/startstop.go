@@ -27,14 +27,14 @@ func (s *Supervisor) Adopt(ctx context.Context) {
 // the instances that are to start with the host, in their order. A plugin that fails to
 // start is logged and left deactivated. A plugin with a missing requirement waits for that,
 // and delays no other plugin. An instance that was hibernated when the last host ended
-// stays hibernated, unless its configuration is another one now, and one that a client has activated or deactivated meanwhile is left
-// alone. Once ctx has ended, Start begins no further activation.
+// stays hibernated, unless its configuration is another one now, and one that a client has
+// activated or deactivated meanwhile is left alone. Once ctx has ended, Start begins no further activation.
 func (s *Supervisor) Start(ctx context.Context) {
 	s.expectStarts()
 	defer s.endExpectedStarts()
 	defer context.AfterFunc(ctx, s.endExpectedStarts)()
 	for _, b := range s.roster.builtins {
-		if err := b.Activate(ctx, shell.Startup); err != nil {
+		if err := b.Activate(ctx, shell.Startup); err != nil && s.ctx.Err() == nil && ctx.Err() == nil {
 			s.log.Error().Err(err).Str("callsign", b.Callsign()).Msg("could not start a part of the host")
 		}
 	}

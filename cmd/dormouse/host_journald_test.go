@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/binary"
@@ -13,6 +14,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -218,8 +220,8 @@ func TestHostLogsToJournald(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFakeJournald(t)
 			cmd, stderr := journaldHost(t, f, test.format, test.isJournals)
-			onStderr := make(chan string, 1)
-			go func() { all, _ := io.ReadAll(stderr); onStderr <- string(all) }()
+			onStderr, failed := make(chan string, 1), make(chan struct{})
+			go func() { onStderr <- readAndTellFailure(stderr, sync.OnceFunc(func() { close(failed) })) }()
 			if test.inJournal {
 				expectJournaldEntries(t, f)
 				go f.discardRest()
@@ -230,15 +232,40 @@ func TestHostLogsToJournald(t *testing.T) {
 				if n, err := f.conn.Read(make([]byte, 1)); err == nil {
 					t.Errorf("%d bytes came to the journal", n)
 				}
+				select {
+				case <-failed:
+				case <-time.After(testPatience):
+					t.Error("the faulty plugin is not told of")
+				}
 			}
 			if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
 			}
 			got := <-onStderr
-			if all := strings.Contains(got, `"message":"listening"`) && strings.Contains(got, `"level":"error","callsign":"Faulty"`); all == test.inJournal {
+			if all := strings.Contains(got, `"message":"listening"`) && strings.Contains(got, faultyLine); all == test.inJournal {
 				t.Errorf("on standard error is %s", got)
 			}
 		})
+	}
+}
+
+// faultyLine is a part of the line about the plugin that can't start.
+const faultyLine = `"level":"error","callsign":"Faulty"`
+
+// readAndTellFailure returns all that from has, and calls tell at the line about the plugin that
+// can't start.
+func readAndTellFailure(from io.Reader, tell func()) string {
+	var all strings.Builder
+	lines := bufio.NewReader(from)
+	for {
+		line, err := lines.ReadString('\n')
+		all.WriteString(line)
+		if strings.Contains(line, faultyLine) {
+			tell()
+		}
+		if err != nil {
+			return all.String()
+		}
 	}
 }
 

@@ -93,7 +93,7 @@ func TestNativeSocketHandedOver(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	defer cancel()
-	if all, err := c.Controller().Services(ctx, &controllerpb.ServicesRequest{}); err != nil || len(all.GetServices()) != 4 {
+	if all, err := c.Controller().Services(ctx, &controllerpb.ServicesRequest{}); err != nil || len(all.GetServices()) != 6 { // three plugins, and three parts of the host
 		t.Errorf("got %v, %v", all, err)
 	}
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Echo        activated") // the front was bound as ever
