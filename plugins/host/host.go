@@ -193,7 +193,10 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
 			Proxies:       h.nativeClientProxies,
 			Reload:        o.Reload,
-			WriteMetrics:  func(w controller.MetricsWriter) { h.Packager.WriteMetrics(w) },
+			WriteMetrics: func(w controller.MetricsWriter) {
+				h.Packager.WriteMetrics(w)
+				h.Flows.WriteMetrics(w)
+			},
 		})
 		if err := errors.Join(h.openFlows(), h.openPackages()); err != nil {
 			return err
