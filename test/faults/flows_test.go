@@ -1,0 +1,341 @@
+package faults
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+)
+
+// flowSite is a site with the package "lines", whose sink writes each message to a file.
+type flowSite struct {
+	*packageSite
+	source, kept string
+}
+
+func newFlowSite(t *testing.T) *flowSite {
+	t.Helper()
+	s := &flowSite{packageSite: &packageSite{site: newSite(t, packagesConfig)}}
+	dir := filepath.Dir(s.root)
+	s.kept = filepath.Join(dir, "kept")
+	s.source = s.linesPackage("source", "1.0.0", "lines")
+	return s
+}
+
+// linesPackage writes a version of the package whose program is that, and returns its directory.
+func (s *flowSite) linesPackage(name, version, program string) string {
+	s.t.Helper()
+	dir := filepath.Join(filepath.Dir(s.root), name)
+	must(s.t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
+	must(s.t, os.Link(programs+"/"+program, filepath.Join(dir, "bin", "program")))
+	configuration := map[string]string{
+		"lines":     fmt.Sprintf("configuration = { file = %q }", s.kept),
+		"versioned": `configuration = { version = "2", fails = true }`,
+	}[program]
+	write(s.t, filepath.Join(dir, "plugin.toml"), fmt.Appendf(nil, `name = "lines"
+version = %q
+[program]
+linux-amd64 = "bin/program"
+linux-arm64 = "bin/program"
+[[instance]]
+callsign = "Lines"
+start-mode = "activated"
+on-call = "wake"
+%s
+[[flow]]
+name = "texts"
+kind = "source"
+gives = ["lines"]
+state = "running"
+[[flow]]
+name = "loud"
+kind = "transform"
+takes = ["lines"]
+gives = ["shouts"]
+state = "running"
+[[flow]]
+name = "file"
+kind = "sink"
+takes = ["shouts"]
+state = "running"
+`, version, configuration))
+	return dir
+}
+
+// startWithLines starts a host and installs the package.
+func (s *flowSite) startWithLines() *host {
+	s.t.Helper()
+	h := s.start("")
+	h.ready()
+	s.install(h, s.source)
+	return h
+}
+
+// install installs a package and waits for the end of that.
+func (s *flowSite) install(h *host, dir string) {
+	h.t.Helper()
+	h.must("Packager.install", map[string]any{"package": dir}, nil)
+	s.settled(h)
+}
+
+// flowFigures are what the host says of a flow.
+type flowFigures struct {
+	Name, State, Effect, Why string
+	Messages, Dead           int64
+}
+
+func flowsOf(h *host) map[string]flowFigures {
+	h.t.Helper()
+	var all []flowFigures
+	h.must("Flows.list", nil, &all)
+	byName := make(map[string]flowFigures)
+	for _, f := range all {
+		byName[f.Name] = f
+	}
+	return byName
+}
+
+// drained returns when no message waits in any flow.
+func drained(h *host) {
+	h.t.Helper()
+	var last map[string]flowFigures
+	defer func() {
+		if h.t.Failed() {
+			h.t.Logf("the flows are %+v", last)
+		}
+	}()
+	until(h.t, "the flows to be empty", func() bool {
+		last = flowsOf(h)
+		for _, f := range last {
+			if f.Messages > 0 {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// post publishes a text to the source, and returns the HTTP status and the body of the answer.
+func post(h *host, id, text string) (status int, answer string, err error) {
+	url := strings.TrimSuffix(h.url(), "/jsonrpc") + "/Service/Flows/texts"
+	request, err := http.NewRequestWithContext(context.Background(), http.MethodPost, url, strings.NewReader(text))
+	if err != nil {
+		return 0, "", err
+	}
+	request.Header.Set("Message-Id", id)
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
+// Each cell of the table of a flow's state and its plugin's readiness, with real processes:
+// processed, queued and processed once the cause is gone, or rejected.
+func TestEffectsOfFlowAndPluginState(t *testing.T) {
+	t.Parallel()
+	condition := func(cause, mend func(*flowSite, *host)) [2]func(*flowSite, *host) {
+		return [2]func(*flowSite, *host){cause, mend}
+	}
+	call := func(method string, params map[string]any) func(*flowSite, *host) {
+		return func(s *flowSite, h *host) {
+			h.must(method, params, nil)
+			s.settled(h)
+		}
+	}
+	install := func(name, version, program string) func(*flowSite, *host) {
+		return func(s *flowSite, h *host) { s.install(h, s.linesPackage(name, version, program)) }
+	}
+	lines := map[string]any{"package": "lines"}
+	conditions := map[string][2]func(*flowSite, *host){
+		"installed": condition(func(*flowSite, *host) {}, func(*flowSite, *host) {}),
+		"disabled":  condition(call("Packager.disable", lines), call("Packager.enable", lines)),
+		"down":      condition(call("Controller.deactivate", map[string]any{"callsign": "Lines"}), call("Controller.activate", map[string]any{"callsign": "Lines"})),
+		"failed":    condition(install("failing", "2.0.0", "versioned"), call("Packager.rollback", lines)),
+		"invalid":   condition(install("dumb", "2.0.0", "counter"), install("mended", "3.0.0", "lines")),
+	}
+	effects := map[string]map[string]string{
+		"run":   {"installed": "processed", "disabled": "rejected", "down": "queued", "failed": "queued", "invalid": "queued"},
+		"pause": {"installed": "queued", "disabled": "queued", "down": "queued", "failed": "queued", "invalid": "queued"},
+		"stop":  {"installed": "rejected", "disabled": "rejected", "down": "rejected", "failed": "rejected", "invalid": "rejected"},
+	}
+	for name, c := range conditions {
+		t.Run(name, func(t *testing.T) {
+			runBeside(t)
+			s := newFlowSite(t)
+			h := s.startWithLines()
+			c[0](s, h)
+			want := 0
+			for _, verb := range []string{"stop", "pause", "run"} {
+				h.must("Flows."+verb, map[string]any{"flow": "texts"}, nil)
+				effect, now := effects[verb][name], flowsOf(h)["texts"]
+				if now.Effect != effect || (now.Why == "") != (effect == "processed") {
+					t.Errorf("after %s it is %+v, want %s", verb, now, effect)
+				}
+				status, answer, err := post(h, verb, verb)
+				must(t, err)
+				if accepted := effect != "rejected"; accepted != (status == http.StatusAccepted) || !accepted && status != http.StatusConflict {
+					t.Errorf("after %s the answer is %d %s", verb, status, answer)
+				} else if accepted {
+					want++
+				}
+			}
+			c[1](s, h)
+			drained(h)
+			text, err := os.ReadFile(s.kept)
+			must(t, err)
+			if got := strings.Count(string(text), "\n"); got != want {
+				t.Errorf("the sink has %q, want %d messages", text, want)
+			}
+			h.end()
+		})
+	}
+}
+
+// publisher numbers its messages, and goes on to the next when the last was accepted.
+type publisher struct {
+	name     string
+	accepted atomic.Int64
+}
+
+// run publishes to whichever host there is, until ctx ends.
+func (p *publisher) run(ctx context.Context, now *atomic.Pointer[host]) {
+	for n := 1; ctx.Err() == nil; {
+		text := fmt.Sprintf("%s %d", p.name, n)
+		if status, _, err := post(now.Load(), text, text); err == nil && status == http.StatusAccepted {
+			p.accepted.Store(int64(n))
+			n++
+		}
+	}
+}
+
+// What was acknowledged is in the ledger of the sink, in order for each publisher, although the
+// host and the plugin are killed over and over.
+func TestFlowsKeepWhatTheyAccept(t *testing.T) {
+	runBeside(t)
+	s := newFlowSite(t)
+	var now atomic.Pointer[host]
+	now.Store(s.startWithLines())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	publishers := make([]publisher, 4)
+	var running sync.WaitGroup
+	for i := range publishers {
+		publishers[i].name = fmt.Sprintf("P%d", i)
+		running.Go(func() { publishers[i].run(ctx, &now) })
+	}
+	accepted := func() (sum int64) {
+		for i := range publishers {
+			sum += publishers[i].accepted.Load()
+		}
+		return sum
+	}
+	rounds := 6
+	if thorough {
+		rounds = 40
+	}
+	for round := range rounds {
+		goal := accepted() + 25
+		until(t, "messages to be accepted", func() bool { return accepted() >= goal })
+		h := now.Load()
+		switch round % 3 {
+		case 0:
+			must(t, h.cmd.Process.Kill())
+			h.killed()
+			now.Store(s.start(""))
+			now.Load().ready()
+		case 1:
+			s.killLines(h)
+		case 2:
+			h.must("Controller.deactivate", map[string]any{"callsign": "Lines"}, nil)
+			h.must("Controller.activate", map[string]any{"callsign": "Lines"}, nil)
+		}
+	}
+	stop()
+	running.Wait()
+	drained(now.Load())
+	s.checkLedger(now.Load(), publishers)
+	now.Load().end()
+}
+
+// killLines kills the plugin, and starts it again once it has ended.
+func (s *flowSite) killLines(h *host) {
+	h.t.Helper()
+	var all []struct {
+		State string
+		PID   int
+	}
+	h.must("Controller.status@Lines", nil, &all)
+	if err := syscall.Kill(all[0].PID, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
+		h.t.Fatal(err)
+	}
+	until(h.t, "the plugin to end", func() bool {
+		h.must("Controller.status@Lines", nil, &all)
+		return all[0].State == "deactivated"
+	})
+	h.must("Controller.activate", map[string]any{"callsign": "Lines"}, nil)
+}
+
+// checkLedger compares what was accepted with what the sink has written, or the host has among
+// the dead letters. A message may be there twice, but none before the one that was published
+// before it.
+func (s *flowSite) checkLedger(h *host, publishers []publisher) {
+	h.t.Helper()
+	text, err := os.ReadFile(s.kept)
+	must(h.t, err)
+	seen := make(map[string]int64) // the greatest number of each publisher
+	dead := s.deadTexts(h)
+	for line := range strings.Lines(string(text)) {
+		name, number, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " ")
+		n, err := strconv.ParseInt(number, 10, 64)
+		if err != nil {
+			h.t.Fatalf("the sink has the line %q", line)
+		}
+		for next := seen[name] + 1; next < n; next++ {
+			if !dead[fmt.Sprintf("%s %d", name, next)] {
+				h.t.Errorf("%s %d was kept, and %d was not before", name, n, next)
+			}
+		}
+		seen[name] = max(seen[name], n)
+	}
+	total := int64(0)
+	for i := range publishers {
+		p := &publishers[i]
+		total += p.accepted.Load()
+		if got := seen[p.name]; got < p.accepted.Load() && !dead[fmt.Sprintf("%s %d", p.name, p.accepted.Load())] {
+			h.t.Errorf("%s had %d messages accepted, and the sink has %d", p.name, p.accepted.Load(), got)
+		}
+	}
+	h.t.Logf("%d messages were accepted, the sink wrote %d lines, %d are dead letters", total, strings.Count(string(text), "\n"), len(dead))
+}
+
+// deadTexts returns the bodies of all dead letters, in upper case.
+func (s *flowSite) deadTexts(h *host) map[string]bool {
+	h.t.Helper()
+	texts := make(map[string]bool)
+	for name := range flowsOf(h) {
+		var letters []struct{ Key int64 }
+		h.must("Flows.dead", map[string]any{"flow": name, "limit": 1000}, &letters)
+		for _, d := range letters {
+			var letter struct{ Body string }
+			h.must("Flows.showdead", map[string]any{"flow": name, "key": d.Key}, &letter)
+			body, err := base64.StdEncoding.DecodeString(letter.Body)
+			must(h.t, err)
+			texts[strings.ToUpper(string(body))] = true
+		}
+	}
+	return texts
+}
