@@ -74,7 +74,7 @@ func (a answer) data() json.RawMessage {
 	if a.retryAfter == 0 {
 		return nil
 	}
-	return fmt.Appendf(nil, `{"retryafter":%d}`, a.retryAfter.Milliseconds())
+	return fmt.Appendf(nil, `{"retryAfterMs":%d}`, a.retryAfter.Milliseconds())
 }
 
 // asStatus returns err as a gRPC status with Thunder's number; nil stays nil.
