@@ -344,3 +344,27 @@ func TestCloneWithMisreadCallsign(t *testing.T) {
 		}
 	})
 }
+
+// A clone of an earlier host does not take the place of a part of this host that has its
+// callsign, and comes back with a host that has no such part.
+func TestCloneWithTheCallsignOfABuiltin(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	for _, callsign := range []string{"First", "second", "Other"} {
+		storeClone(t, path, "A", named(callsign, configs.StartActivated))
+	}
+	instances := []instance{{"A", configs.StartActivated, 50, nil}}
+	runWith(t, instances, keeping(path), func(r *rig) {
+		r.closing()
+		r.Start(r.Context())
+		r.expect("launch First", "launch Second", "launch A", "launch Other")
+		if diff := cmp.Diff(map[string]shell.State{"A": "activated", "First": "activated", "Second": "activated", "Other": "activated"}, r.states()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+	runWith(t, instances, func(o *Options) { keeping(path)(o); o.Builtins = nil }, func(r *rig) {
+		r.closing()
+		if diff := cmp.Diff(map[string]shell.State{"A": "deactivated", "First": "deactivated", "second": "deactivated", "Other": "deactivated"}, r.states()); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}

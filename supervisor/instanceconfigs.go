@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -100,10 +101,16 @@ func (d *definitions) plugins() (all []configs.Plugin) {
 	return all
 }
 
-// dropTakenClones logs and drops each clone whose callsign, in upper or lower case, a source
-// now provides as well; the clone's record stays for a host whose sources no longer do so.
-func (d *definitions) dropTakenClones(log zerolog.Logger) {
+// dropTakenClones logs and drops each clone whose callsign, in upper or lower case, one of the
+// host's built-ins has, or a source now provides as well; the clone's record stays for a host
+// where that is no longer so.
+func (d *definitions) dropTakenClones(builtins []Builtin, log zerolog.Logger) {
 	for _, callsign := range slices.Sorted(maps.Keys(d.clones)) {
+		if slices.ContainsFunc(builtins, func(b Builtin) bool { return strings.EqualFold(b.Callsign, callsign) }) {
+			log.Warn().Str("callsign", callsign).Msgf("a part of this host has a clone's callsign, the clone is left out; clone %s anew by another one", d.clones[callsign].Of)
+			delete(d.clones, callsign)
+			continue
+		}
 		if taken, found := findEqualFold(d.provided, callsign); found {
 			log.Warn().Str("callsign", callsign).Msgf("%s names a clone's callsign, the clone is left out", sourceText(taken.source))
 			delete(d.clones, callsign)

@@ -193,7 +193,7 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 		config.StartMode = configs.StartActivated
 		s.roster.addHostBuiltin(s.newShellAndNotePresence(config, nil, func(_ func() configs.Plugin, sink shell.Sink) shell.Backend { return b.Backend(s, sink) }))
 	}
-	s.definitions.dropTakenClones(s.log)
+	s.definitions.dropTakenClones(o.Builtins, s.log)
 	s.followAndKeepSources()
 	for _, callsign := range s.definitions.callsigns() {
 		config, _ := s.definitions.config(callsign)
