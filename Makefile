@@ -35,7 +35,7 @@ setup:
 	@.ci/setup
 
 ## setup-test  install what only the tests want: gcc, Python, Node, e2fsprogs,
-##         systemd-container, skopeo, minisign, a registry
+##         systemd-container, skopeo, minisign, a registry, a NATS server
 setup-test:
 	@.ci/setup-test
 

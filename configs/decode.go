@@ -58,7 +58,7 @@ func (f *configFile) decode(text []byte) {
 			f.readAccess(row)
 		}
 		f.readPackages(packages)
-		readFlows(flows, &f.config.Flows)
+		f.readFlows(flows)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {

@@ -17,6 +17,9 @@ type Flows struct {
 	// one has waited for WakeAfter.
 	WakeMessages int      `toml:"wake-messages"`
 	WakeAfter    Duration `toml:"wake-after"`
+
+	// Remotes are the topics that are bound to streams of NATS servers.
+	Remotes []Remote `toml:"remote"`
 }
 
 // defaultFlows returns the table [flows] of a host without configuration.
@@ -30,10 +33,14 @@ func defaultFlows() Flows {
 }
 
 // readFlows reads the table [flows].
-func readFlows(t *tableReader, w *Flows) {
+func (f *configFile) readFlows(t *tableReader) {
+	w := &f.config.Flows
 	t.ReadInteger("max-messages", &w.MaxMessages, 0, math.MaxInt32)
 	t.ReadParsed("max-bytes", `a size such as "64MiB"`, &w.MaxBytes)
 	t.ReadInteger("wake-messages", &w.WakeMessages, 1, math.MaxInt32)
 	t.readDuration("wake-after", &w.WakeAfter)
+	for _, table := range t.Tables("remote", "in [[flows.remote]]", "a list of tables, each written [[flows.remote]]") {
+		f.readRemote(&tableReader{table, t.file})
+	}
 	t.ReportUnknownKeys()
 }

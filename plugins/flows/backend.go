@@ -36,6 +36,10 @@ func (b *backend) Initialize(context.Context) error {
 	for _, w := range b.flows {
 		b.startDeliveryLocked(w)
 	}
+	if b.RunRemotes != nil {
+		running := b.running
+		b.deliveries.Go(func() { b.RunRemotes(running) })
+	}
 	b.stopListening = b.supervisor.Listen(listener{b.Flows})
 	return nil
 }

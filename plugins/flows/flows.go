@@ -40,6 +40,10 @@ type Options struct {
 	// bound to an engine elsewhere. Nil: no topic is. What comes from there goes to
 	// PublishToTopic.
 	Remote func(topic string) (queue string, bound bool)
+	// RemoteTopics returns how the bound topics are, and RunRemotes passes their messages on
+	// until ctx ends. Both are nil if no topic is bound.
+	RemoteTopics func(ctx context.Context) ([]RemoteTopic, error)
+	RunRemotes   func(ctx context.Context)
 	// Retry is how long a message waits after its first failure; 0 stands for the queue's
 	// default.
 	Retry time.Duration

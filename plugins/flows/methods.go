@@ -133,6 +133,7 @@ type totals struct {
 	Bytes       int64                     `json:"bytes"`
 	MaxMessages int                       `json:"maxmessages"`
 	MaxBytes    int64                     `json:"maxbytes"`
+	Remotes     []RemoteTopic             `json:"remotes,omitempty"`
 }
 
 // serveStatus returns what all flows hold together, and the names of those whose messages wait
@@ -155,6 +156,9 @@ func serveStatus(ctx context.Context, f *Flows, params json.RawMessage) (any, er
 		}
 	}
 	st.Held, st.Bytes = f.Queues.Total()
+	if f.RemoteTopics != nil && err == nil {
+		st.Remotes, err = f.RemoteTopics(ctx)
+	}
 	return st, err
 }
 
@@ -195,11 +199,11 @@ func serveDead(ctx context.Context, f *Flows, params json.RawMessage) (any, erro
 	if err := readParams(params, &p); err != nil {
 		return nil, err
 	}
-	w, err := f.find(p.Flow)
+	key, err := f.queueNamed(p.Flow)
 	if err != nil {
 		return nil, err
 	}
-	letters, err := f.Queues.DeadLetters(ctx, w.key(), p.After, min(max(cmp.Or(p.Limit, defaultDead), 1), maxDead))
+	letters, err := f.Queues.DeadLetters(ctx, key, p.After, min(max(cmp.Or(p.Limit, defaultDead), 1), maxDead))
 	all := []deadRecord{}
 	for _, d := range letters {
 		all = append(all, deadRecordOf(d, false))
@@ -216,11 +220,11 @@ func serveShowDead(ctx context.Context, f *Flows, params json.RawMessage) (any, 
 	if err := readParams(params, &p); err != nil {
 		return nil, err
 	}
-	w, err := f.find(p.Flow)
+	key, err := f.queueNamed(p.Flow)
 	if err != nil {
 		return nil, err
 	}
-	d, err := f.Queues.DeadLetter(ctx, w.key(), p.Key)
+	d, err := f.Queues.DeadLetter(ctx, key, p.Key)
 	if err != nil && !errors.Is(err, queue.ErrDamaged) {
 		return nil, err
 	}
@@ -245,11 +249,7 @@ func (p *keysParams) read(f *Flows, params json.RawMessage) (flow string, err er
 	if len(p.Keys) > 0 && p.All {
 		return "", fmt.Errorf(`%w: give "keys" or "all", not both`, ErrInvalid)
 	}
-	w, err := f.find(p.Flow)
-	if err != nil {
-		return "", err
-	}
-	return w.key(), nil
+	return f.queueNamed(p.Flow)
 }
 
 // count is how many dead letters a method has changed.

@@ -124,8 +124,18 @@ func (f *Flows) takersOf(topic string) (keys []string) {
 	return keys
 }
 
-// Takes reports whether a flow here takes the topic.
-func (f *Flows) Takes(topic string) bool { return len(f.takersOf(topic)) > 0 }
+// TakesTopic reports whether PublishToTopic takes messages for the topic now: a flow here takes
+// the topic, and none of those rejects. The channel is closed when that may have changed.
+func (f *Flows) TakesTopic(topic string) (takes bool, changed <-chan struct{}) {
+	changed = f.nextChange()
+	keys := f.takersOf(topic)
+	for _, key := range keys {
+		if w, err := f.find(key); err != nil || f.checkTakes(w.now()) != nil {
+			return false, changed
+		}
+	}
+	return len(keys) > 0, changed
+}
 
 // PublishToTopic puts a message that came from another machine into the queues of the flows here
 // that take the topic, and returns when the message is on disk there. An id that the topic had

@@ -6,6 +6,7 @@ import (
 	"dormouse/configs"
 	"dormouse/internal/queue"
 	"dormouse/plugins/flows"
+	"dormouse/plugins/flows/remote"
 	"dormouse/plugins/packager"
 	"dormouse/shell/shellpb"
 )
@@ -23,11 +24,29 @@ func (h *Host) openFlows() error {
 	if err != nil {
 		return err
 	}
-	h.Flows, err = flows.New(flows.Options{
+	o := flows.Options{
 		Queues: queues, Store: h.store, Config: config, Log: h.log,
 		Readiness: func(pkg string) flows.Readiness { return flows.Readiness(h.Packager.Readiness(pkg)) },
-	})
+	}
+	if len(config.Remotes) > 0 {
+		remotes := remote.New(remote.Options{Remotes: config.Remotes, Queues: queues, Log: h.log, Flows: flowsOf{h}})
+		o.Remote, o.RemoteTopics, o.RunRemotes = remotes.QueueOf, remotes.Topics, remotes.Run
+	}
+	h.Flows, err = flows.New(o)
 	return err
+}
+
+// flowsOf are the flows of a host for streams elsewhere, which are made before the flows.
+type flowsOf struct{ *Host }
+
+// TakesTopic is that of Flows.
+func (h flowsOf) TakesTopic(topic string) (takes bool, changed <-chan struct{}) {
+	return h.Flows.TakesTopic(topic)
+}
+
+// PublishToTopic is that of Flows.
+func (h flowsOf) PublishToTopic(ctx context.Context, topic string, m *shellpb.Message) (queue.Receipt, error) {
+	return h.Flows.PublishToTopic(ctx, topic, m)
 }
 
 // packageFlows returns what the packages tell and ask the flows.
