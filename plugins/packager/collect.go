@@ -96,7 +96,8 @@ func (p *Packager) isInUse(dir string) bool {
 
 func within(path, dir string) bool { return strings.HasPrefix(path, dir+"/") }
 
-// removeOldUploads removes the beginnings of archives that no operation goes on with.
+// removeOldUploads removes the beginnings of archives that no operation goes on with, nor would
+// a repetition of what failed. No client is served yet.
 func (p *Packager) removeOldUploads() error {
 	dir := p.dirs.UploadDir()
 	entries, err := os.ReadDir(dir)
@@ -106,8 +107,10 @@ func (p *Packager) removeOldUploads() error {
 	wanted := make(map[string]bool)
 	for _, record := range p.records.All() {
 		if record.Operation != nil {
-			o := &operation{p: p, name: record.Name, request: record.Operation.Request}
-			wanted[o.uploadPath()], wanted[record.Operation.Request.Source] = true, true
+			p.addUploadsOf(wanted, record.Name, record.Operation.Request)
+		}
+		if record.Failure != nil {
+			p.addUploadsOf(wanted, record.Name, record.Failure.Request)
 		}
 	}
 	var errs []error
@@ -118,4 +121,10 @@ func (p *Packager) removeOldUploads() error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// addUploadsOf adds the files that a request is fetched into.
+func (p *Packager) addUploadsOf(wanted map[string]bool, name string, r records.Request) {
+	o := &operation{p: p, name: name, request: r}
+	wanted[o.uploadPath()], wanted[r.Source] = true, true
 }

@@ -21,6 +21,8 @@ type operation struct {
 	from    string // the version before
 	to      string // the version after, once it is known
 
+	switchBegun time.Time // when the first instance may have been replaced
+
 	ctx       context.Context // ends when the operation is cancelled or the host stops
 	cancel    context.CancelCauseFunc
 	cancelled atomic.Bool

@@ -144,7 +144,7 @@ func (p *Packager) open() (err error) {
 	p.dirs = disk.At(p.options.Root)
 	p.database = database.At(p.dirs.DatabaseDir())
 	if err = p.openDirs(); err == nil {
-		err = p.synchronizeAtStart()
+		err = errors.Join(p.removeOldUploads(), p.synchronizeAtStart())
 	}
 	if err != nil { // a host with a full disk starts all the same
 		p.log.Error().Err(err).Msg("cannot synchronise the packages")

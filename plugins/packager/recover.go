@@ -1,7 +1,6 @@
 package packager
 
 import (
-	"errors"
 	"fmt"
 
 	"dormouse/plugins/packager/records"
@@ -76,7 +75,7 @@ func (p *Packager) takeUp(record records.Record) error {
 
 // tidy removes what no package needs any more. It runs beside the work.
 func (p *Packager) tidy() {
-	err := errors.Join(p.removeOldUploads(), p.dirs.EmptyTrash(p.options.Clock()))
+	err := p.dirs.EmptyTrash(p.options.Clock())
 	if err != nil {
 		p.log.Error().Err(err).Msg("cannot remove what is not kept any more")
 	}

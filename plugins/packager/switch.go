@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"dormouse/configs"
 	"dormouse/internal/failpoint"
@@ -67,6 +68,7 @@ func (o *operation) resumeSwitch(record records.Record) error {
 	if err := o.commit(); err != nil {
 		return err
 	}
+	o.switchBegun = time.Now()
 	c, err := o.p.readCandidate(o.name, *record.Serving)
 	if err != nil {
 		return o.giveUp(err)

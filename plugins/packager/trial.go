@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,11 +34,12 @@ func (o *operation) tryOut(c candidate) error {
 		if !ok {
 			continue
 		}
-		switch st := sh.Status(); {
-		case st.State == shell.Activated:
+		st := sh.Status()
+		if why := endedBefore(st, o.switchBegun); why != nil {
+			return o.withLog(plugin.Callsign, fmt.Errorf("%w: %s ended: %w", ErrTrial, plugin.Callsign, why))
+		}
+		if st.State == shell.Activated || st.State.IsTransitional() {
 			w.add(plugin.Callsign)
-		case st.State == shell.Deactivated && st.Err != nil:
-			return o.withLog(plugin.Callsign, fmt.Errorf("%w: %s ended: %w", ErrTrial, plugin.Callsign, st.Err))
 		}
 	}
 	tried := w.callsigns()
@@ -65,6 +67,19 @@ func (o *operation) tryOut(c candidate) error {
 			return context.Cause(o.ctx)
 		}
 	}
+}
+
+// endedBefore returns why an instance has ended by itself since that time, nil if it has not.
+func endedBefore(st shell.Status, since time.Time) error {
+	for _, t := range st.History {
+		if t.Event == shell.Exit && t.To == shell.Deactivated && t.At.After(since) {
+			return cmp.Or(t.Err, shell.ErrExited)
+		}
+	}
+	if st.State == shell.Deactivated {
+		return st.Err
+	}
+	return nil
 }
 
 // checkHealth returns an ErrTrial if an active instance says that it does not serve, or gives no

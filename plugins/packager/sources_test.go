@@ -1,0 +1,232 @@
+package packager
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"dormouse/configs"
+	"dormouse/plugins/packager/archive"
+	"dormouse/plugins/packager/manifest"
+	"dormouse/plugins/packager/oci"
+	"dormouse/plugins/packager/records"
+	"dormouse/shell"
+)
+
+// build returns the archive of a package.
+func (r *rig) build(dir string) []byte {
+	r.Helper()
+	var b bytes.Buffer
+	_, err := archive.Build(r.Context(), dir, &b, archive.TarGzip, manifest.FileName, nil)
+	r.must(err)
+	return b.Bytes()
+}
+
+// upload sends a body to the place of uploads, as the front passes it on.
+func (r *rig) upload(body []byte, query string) *httptest.ResponseRecorder {
+	r.Helper()
+	e, ok := backend{r.Packager}.Endpoint(http.MethodPost, "packages")
+	if !ok || e.Needs != "install" || e.MaxBody != int64(r.settings().MaxSize) || e.Memory > 1<<20 {
+		r.Fatalf("the place of uploads is %+v, %t", e, ok)
+	}
+	request := httptest.NewRequestWithContext(r.Context(), http.MethodPost, "/Service/Packager/packages?"+query, bytes.NewReader(body))
+	request.RemoteAddr = "127.0.0.1:1"
+	answer := httptest.NewRecorder()
+	e.ServeHTTP(answer, request)
+	return answer
+}
+
+// An upload is installed, on both sides and at once; a second one while the first is under way, one
+// that is too big, and one that is no package are refused with their statuses.
+func TestUpload(t *testing.T) {
+	runWith(t, func(o *Options) { o.Config.MaxSize = 64 << 10 }, func(r *rig) {
+		one := r.build(r.simple("1.0.0", ""))
+		r.probes = make(chan struct{})
+		answer := r.upload(one, "operation=mine")
+		var told Uploaded
+		if err := json.Unmarshal(answer.Body.Bytes(), &told); err != nil || answer.Code != http.StatusAccepted || told.Package != "p" || told.Operation != "mine" || !strings.Contains(told.Message, "without a restart") {
+			t.Errorf("the answer is %d %s", answer.Code, answer.Body)
+		}
+		r.supervisorEvents()
+		if answer := r.upload(one, ""); answer.Code != http.StatusConflict {
+			t.Errorf("a second one is answered with %d %s", answer.Code, answer.Body)
+		}
+		close(r.probes)
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "1")
+		if database, files := r.sides(); database != "1.0.0" || files != "1.0.0" {
+			t.Errorf("it is %q and %q", database, files)
+		}
+		for want, body := range map[int][]byte{
+			http.StatusBadRequest:            []byte("no archive at all"),
+			http.StatusRequestEntityTooLarge: bytes.Repeat([]byte("x"), 65<<10),
+		} {
+			if answer := r.upload(body, ""); answer.Code != want {
+				t.Errorf("a wrong one is answered with %d %s, want %d", answer.Code, answer.Body, want)
+			}
+		}
+		if left, err := os.ReadDir(r.dirs.UploadDir()); err != nil || len(left) != 1 {
+			t.Errorf("left among the uploads: %v, %v", left, err)
+		}
+		if _, ok := (backend{r.Packager}).Endpoint(http.MethodGet, "packages"); ok {
+			t.Error("there is something to get")
+		}
+	})
+}
+
+// An upload from elsewhere is not local: unsigned, it is refused.
+func TestUploadFromElsewhere(t *testing.T) {
+	run(t, func(r *rig) {
+		body := r.build(r.simple("1.0.0", ""))
+		request := httptest.NewRequestWithContext(r.Context(), http.MethodPost, "/Service/Packager/packages", bytes.NewReader(body))
+		request.RemoteAddr = "192.0.2.1:1"
+		r.serveUpload(httptest.NewRecorder(), request)
+		r.wait()
+		record, _ := r.records.Get("p")
+		if record.State != records.Failed || !strings.Contains(record.Failure.Reason, "not signed") {
+			t.Errorf("it is %s since %+v", record.Status(), record.Failure)
+		}
+	})
+}
+
+// A package may come from an OCI layout, whose name says nothing: what it is called is found out
+// on the way.
+func TestLayoutAsSource(t *testing.T) {
+	run(t, func(r *rig) {
+		layoutDir := filepath.Join(r.root, "some-layout")
+		layout, err := oci.OpenLayout(layoutDir)
+		r.must(err)
+		for version, tag := range map[string]string{"1.0.0": "one", "2.0.0": "two"} {
+			_, err = layout.Add(r.Context(), bytes.NewReader(r.build(r.simple(version, ""))), oci.Label{Name: "p", Version: version}, tag)
+			r.must(err)
+		}
+		r.install(layoutDir + ":one")
+		r.expect("INSTALLED", "1.0.0", "1")
+		r.install(layoutDir + ":two")
+		r.expect("INSTALLED", "2.0.0", "12")
+		if all := r.records.All(); len(all) != 1 {
+			t.Errorf("there are %+v", all)
+		}
+	})
+}
+
+// A download from a web server goes on where it was cut, and plain HTTP is refused unless the host
+// is named.
+func TestDownload(t *testing.T) {
+	body := bytes.Repeat([]byte("0123456789"), 1000)
+	var ranges []string
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		if q.URL.Path != "/p.tar.gz" {
+			http.NotFound(w, q)
+			return
+		}
+		ranges = append(ranges, q.Header.Get("Range"))
+		http.ServeContent(w, q, "", time.Time{}, bytes.NewReader(body))
+	}))
+	defer server.Close()
+	defer http.DefaultClient.CloseIdleConnections()
+	f, err := os.Create(filepath.Join(t.TempDir(), "x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(body[:4321]); err != nil {
+		t.Fatal(err)
+	}
+	var last, total int64
+	told := func(done, of int64) { last, total = done, of }
+	config := configs.Default().Packages
+	strict, err := newRegistries(config, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := strict.fetch(t.Context(), server.URL+"/p.tar.gz", "", f, told); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "plain-http") {
+		t.Errorf("plain HTTP: %v", err)
+	}
+	config.PlainHTTP = []string{strings.TrimPrefix(server.URL, "http://")}
+	open, err := newRegistries(config, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is whole
+		if err := open.fetch(t.Context(), server.URL+"/p.tar.gz", "", f, told); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, err := os.ReadFile(f.Name()); err != nil || !bytes.Equal(got, body) || last != 10000 || total != 10000 {
+		t.Errorf("it has %d bytes, %d of %d were told, %v", len(got), last, total, err)
+	}
+	if want := []string{"bytes=4321-", "bytes=10000-"}; !slices.Equal(ranges, want) {
+		t.Errorf("asked for %q, want %q", ranges, want)
+	}
+	if err := open.fetch(t.Context(), server.URL+"/other", "", f, told); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("what is not there: %v", err)
+	}
+}
+
+// What can be seen to be wrong at once is the answer of the call, and begins nothing.
+func TestWrongRequests(t *testing.T) {
+	run(t, func(r *rig) {
+		for _, test := range []struct {
+			method string
+			params any
+			want   error
+		}{
+			{"install", map[string]any{}, ErrBadRequest},
+			{"install", map[string]any{"package": "/nowhere"}, ErrBadRequest},
+			{"install", map[string]any{"package": r.root}, ErrBadRequest},
+			{"install", map[string]any{"package": "Not A Name"}, ErrBadRequest},
+			{"install", map[string]any{"package": "oci://bad reference"}, ErrBadRequest},
+			{"install", map[string]any{"package": "p", "unknown": 1}, ErrBadRequest},
+			{"install", map[string]any{"package": r.simple("1.0.0", ""), "architecture": "m68k"}, ErrBadRequest},
+			{"install", map[string]any{"package": "p"}, ErrNoRegistry},
+			{"upgrade", map[string]any{"package": "p"}, ErrUnknown},
+			{"show", map[string]any{"package": "p"}, ErrUnknown},
+			{"enable", map[string]any{}, ErrBadRequest},
+			{"enable", map[string]any{"package": "p"}, ErrUnknown},
+			{"retry", map[string]any{"package": "p"}, ErrUnknown},
+			{"cancel", map[string]any{"package": "p"}, ErrUnknown},
+			{"uninstall", map[string]any{"package": "p"}, ErrUnknown},
+			{"browse", nil, ErrNoRegistry},
+			{"nothing", nil, shell.ErrUnknownMethod},
+		} {
+			if _, err := r.call(test.method, test.params); !errors.Is(err, test.want) {
+				t.Errorf("%s %v: %v, want %v", test.method, test.params, err, test.want)
+			}
+		}
+		if all := r.records.All(); len(all) != 0 {
+			t.Errorf("there are %+v", all)
+		}
+	})
+}
+
+// What Thunder's clients of its Packager call is answered as there: null at once.
+func TestThundersPackager(t *testing.T) {
+	run(t, func(r *rig) {
+		for _, call := range []struct {
+			method string
+			params any
+		}{
+			{"install", map[string]any{"package": r.simple("1.0.0", ""), "version": "1.0.0", "architecture": "amd64"}},
+			{"synchronize", nil},
+		} {
+			result, err := r.call(call.method, call.params)
+			if call.method == "install" && err != nil {
+				result, err = r.call(call.method, map[string]any{"package": r.simple("1.0.0", "")}) // another machine
+			}
+			if err != nil || string(result) != "null" {
+				t.Errorf("%s is answered with %s, %v", call.method, result, err)
+			}
+		}
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "1")
+	})
+}
