@@ -76,7 +76,7 @@ func packageBuildVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return cannotBuildError(args[0], err)
 		}
-		if _, err := m.Plugins(args[0], nil); err != nil {
+		if _, err := m.Plugins(args[0], nil); err != nil && !errors.Is(err, manifest.ErrPlatform) {
 			t.printErrf("Until an operator sets what is missing, it can't be installed:\n%v\n", err)
 		}
 		info, err := os.Stat(file)

@@ -139,7 +139,7 @@ func (r *inspection) judge(m manifest.Manifest, head archive.Head, dir string, c
 	_, err = trust.Admit(head.Sums, head.Signature, keys, config.Packages.Unsigned, true)
 	object(err)
 	object(m.CheckFor(manifest.Platform(), config.Packages.Caps, config.Host.AllSubsystems()))
-	if _, err := m.Plugins(dir, config.Overlays); err != nil {
+	if _, err := m.Plugins(dir, config.Overlays); err != nil && !errors.Is(err, manifest.ErrPlatform) { // told already
 		object(errors.New(strings.ReplaceAll(err.Error(), dir+"/", "")))
 	}
 }

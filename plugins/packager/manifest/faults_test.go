@@ -139,6 +139,21 @@ func TestMoreThan(t *testing.T) {
 	}
 }
 
+// A package for other machines has no instances here, unless each has a program of its own.
+func TestOtherPlatform(t *testing.T) {
+	const other = "name = \"a\"\nversion = \"1.0.0\"\nprogram.plan9-mips = \"bin/amd64/counter\"\n[[instance]]\ncallsign = \"A\"\n"
+	for text, want := range map[string]error{other: ErrPlatform, other + "executable = \"other\"\n": nil} {
+		dir := writePackage(t, text)
+		m, err := Read(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.Plugins(dir, nil); !errors.Is(err, want) {
+			t.Errorf("got %v, want %v", err, want)
+		}
+	}
+}
+
 // The operator's tables change instances key by key, and add some.
 func TestOverlays(t *testing.T) {
 	dir := writePackage(t, whole)
@@ -235,6 +250,9 @@ func FuzzParse(f *testing.F) {
 			return
 		}
 		plugins, err := m.Plugins("/package", nil)
+		if errors.Is(err, ErrPlatform) {
+			return
+		}
 		if err != nil {
 			t.Fatalf("valid, and then %v", err)
 		}

@@ -135,8 +135,11 @@ func callsignOf(keys configs.InstanceKeys) string {
 
 // Plugins returns the instances of the package that is unpacked in dir, with its program for
 // this machine, changed and added to by the operator's tables for this package. It checks their
-// configuration against the schema.
+// configuration against the schema. The error wraps ErrPlatform if there is no such program.
 func (m Manifest) Plugins(dir string, overlays []configs.Overlay) ([]configs.Plugin, error) {
+	if err := m.checkPlatform(Platform()); err != nil {
+		return nil, err
+	}
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return nil, err
@@ -156,10 +159,14 @@ func (m Manifest) Plugins(dir string, overlays []configs.Overlay) ([]configs.Plu
 	return plugins, nil
 }
 
-// instances returns the keys of all instances, with absolute paths and an executable each.
+// instances returns the keys of all instances, with absolute paths, and with the program for
+// this machine if they have none of their own.
 func (m Manifest) instances(dir string, overlays []configs.Overlay) (all []configs.InstanceKeys) {
 	used := make(map[string]bool)
-	program := map[string]any{"executable": filepath.Join(dir, m.Programs[Platform()])}
+	program := make(map[string]any)
+	if file, there := m.Programs[Platform()]; there {
+		program["executable"] = filepath.Join(dir, file)
+	}
 	for _, keys := range m.Instances {
 		for _, o := range overlays {
 			if o.Package == m.Name && strings.EqualFold(o.Callsign, callsignOf(keys)) {
@@ -172,8 +179,8 @@ func (m Manifest) instances(dir string, overlays []configs.Overlay) (all []confi
 	}
 	for _, o := range overlays {
 		if o.Package == m.Name && !used[o.Callsign] {
-			added := configs.InstanceKeys{Values: map[string]any{"callsign": o.Callsign, "executable": program["executable"]}}
-			all = append(all, o.Keys.Over(added))
+			callsign := configs.InstanceKeys{Values: map[string]any{"callsign": o.Callsign}}
+			all = append(all, o.Keys.Over(callsign).Over(configs.InstanceKeys{Values: program}))
 		}
 	}
 	return all
