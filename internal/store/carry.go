@@ -65,12 +65,12 @@ func makeNew(path string, fill func(*Tx) error, kept string) (string, error) {
 	if err := makeFilled(made, fill); err != nil {
 		return "", errors.Join(err, removeWithCompanions(made))
 	}
-	failpoint.Hit("store-made")
+	failpoint.Hit("store.made")
 	kept, err := keepAs(path, kept)
 	if err != nil {
 		return "", err
 	}
-	failpoint.Hit("store-kept")
+	failpoint.Hit("store.kept")
 	for _, suffix := range []string{walSuffix, shmSuffix} { // bbolt has none, and SQLite would believe them
 		if err := os.Remove(path + suffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", err
@@ -79,7 +79,7 @@ func makeNew(path string, fill func(*Tx) error, kept string) (string, error) {
 	if err := os.Rename(made, path); err != nil {
 		return "", err
 	}
-	failpoint.Hit("store-renamed")
+	failpoint.Hit("store.renamed")
 	return kept, atomicfile.SyncDir(filepath.Dir(path))
 }
 

@@ -74,7 +74,7 @@ func (m mark) replaceDamaged(path string) error {
 	if err := os.Link(path, m.Kept); err != nil && !isSameFile(path, m.Kept) {
 		return fmt.Errorf("cannot keep the damaged file: %w", err)
 	}
-	failpoint.Hit("store-kept")
+	failpoint.Hit("store.kept")
 	if err := os.Rename(path+walSuffix, m.Kept+walSuffix); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -84,11 +84,11 @@ func (m mark) replaceDamaged(path string) error {
 	if err := atomicfile.SyncDir(filepath.Dir(path)); err != nil {
 		return err
 	}
-	failpoint.Hit("store-log-kept")
+	failpoint.Hit("store.logkept")
 	if err := os.Rename(path+newSuffix, path); err != nil {
 		return err
 	}
-	failpoint.Hit("store-renamed")
+	failpoint.Hit("store.renamed")
 	return atomicfile.SyncDir(filepath.Dir(path))
 }
 

@@ -39,7 +39,7 @@ func rebuild(path string, m mark, o Options) error {
 	if err := makeFilled(path+newSuffix, from.copyTo); err != nil {
 		return errors.Join(err, removeWithCompanions(path+newSuffix))
 	}
-	failpoint.Hit("store-made")
+	failpoint.Hit("store.made")
 	if err := m.replaceDamaged(path); err != nil {
 		return err
 	}
@@ -92,7 +92,7 @@ func readDamaged(im *salvage.Image) (*damaged, error) {
 	}
 	var found bool
 	d.layout, found = findLayout(d.reader)
-	if len(gaps) > 0 && found {
+	if found && (len(gaps) > 0 || len(d.tables) < len(d.layout.Tables)) {
 		d.tables = d.layout.Tables
 	}
 	if !found {

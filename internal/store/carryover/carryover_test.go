@@ -167,3 +167,46 @@ func TestCarryOverOfFileInUse(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// A carry-over that a crash has interrupted is finished by the next start.
+func TestInterruptedCarryOver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	writeOld(t, path)
+	if err := os.Link(path, path+keptSuffix); err != nil { // it came so far
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path+newSuffix, []byte("whole or not"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := openStore(t, path)
+	if all, err := store.BucketOf[entry](s, "others").All(); len(all) != 100 || err != nil {
+		t.Errorf("there are %d, %v", len(all), err)
+	}
+	left, err := os.ReadDir(filepath.Dir(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, file := range left {
+		names = append(names, file.Name())
+	}
+	if got := strings.Join(names, " "); got != "store.db store.db-lock store.db-shm store.db-wal store.db.before-sqlite" {
+		t.Errorf("there are %s", got)
+	}
+}
+
+// An old file that is there a second time, after a way back, is kept beside the first.
+func TestCarryOverAfterAWayBack(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	writeOld(t, path)
+	if err := os.WriteFile(path+keptSuffix, []byte("the first"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	openStore(t, path)
+	if text, err := os.ReadFile(path + keptSuffix); string(text) != "the first" || err != nil {
+		t.Errorf("the first is %d bytes, %v", len(text), err)
+	}
+	if kept, err := filepath.Glob(path + keptSuffix + "-*"); len(kept) != 1 || err != nil {
+		t.Errorf("kept are %q, %v", kept, err)
+	}
+}

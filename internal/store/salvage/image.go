@@ -86,6 +86,9 @@ func (im *Image) Close() {
 
 // isHeader reports whether a file that begins so is one of SQLite.
 func isHeader(begin []byte) bool {
+	if len(begin) < 100 {
+		return false
+	}
 	size := pageSizeIn(begin)
 	return bytes.HasPrefix(begin, []byte(magic)) && size >= 512 && size&(size-1) == 0 && size-int(begin[20]) >= 480
 }
