@@ -81,7 +81,7 @@ func (l *line) deadLetter(tx *store.Tx, key int64) (DeadLetter, error) {
 	return d, err
 }
 
-func scanDeadLetter(row interface{ Scan(...any) error }, name string) (d DeadLetter, sum int64, err error) {
+func scanDeadLetter(row scanner, name string) (d DeadLetter, sum int64, err error) {
 	d.Queue = name
 	var published, died int64
 	err = row.Scan(&d.Key, &d.ID, &published, &d.Header, &d.Body, &died, &d.Failed, &d.Kills, &d.Reason, &d.Size, &sum)
@@ -147,20 +147,8 @@ const deadBatch = 16
 // deadKeys returns the next keys of dead letters of l, those above after and up to last.
 func (q *Queues) deadKeys(ctx context.Context, l *line, after, last int64) (keys []int64, err error) {
 	err = q.store.View(ctx, func(tx *store.Tx) (err error) {
-		keys = nil
-		rows, err := tx.Query(`SELECT seq FROM queue_dead WHERE queue = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`, l.number, after, last, deadBatch)
-		if err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, rows.Close()) }()
-		for rows.Next() {
-			var key int64
-			if err := rows.Scan(&key); err != nil {
-				return err
-			}
-			keys = append(keys, key)
-		}
-		return rows.Err()
+		keys, err = scanSeqs(tx.Query(`SELECT seq FROM queue_dead WHERE queue = ? AND seq > ? AND seq <= ? ORDER BY seq LIMIT ?`, l.number, after, last, deadBatch))
+		return err
 	})
 	return keys, err
 }

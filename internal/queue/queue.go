@@ -113,7 +113,8 @@ type line struct {
 	rules   Rules
 	waiting counts // with what transactions under way add
 	dead    counts
-	changed chan struct{} // closed at the next change; nil while nothing waits for it
+	changed chan struct{}  // closed at the next change; nil while nothing waits for it
+	lost    map[int64]bool // by seq: messages on damaged pages, which were named
 	reader
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -351,6 +352,83 @@ func TestDamage(t *testing.T) {
 	if n, err := q.DiscardDead(t.Context(), "a", letters[0].Key, 99); n != 1 || !errors.Is(err, ErrGone) || !strings.Contains(err.Error(), "99") {
 		t.Errorf("discarded %d, %v", n, err)
 	}
+}
+
+// A page that SQLite can't read costs the message on it, which is named; those behind it are
+// taken.
+func TestDamagedPage(t *testing.T) {
+	for name, rules := range map[string]Rules{
+		"in order": {}, "in any order": {Parallel: 2},
+		"retries": {Parallel: 2, FirstRetry: time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "store.db")
+			s, q := openAt(t, path, Options{})
+			setRules := func() {
+				t.Helper()
+				if err := q.SetRules(t.Context(), "a", rules); err != nil {
+					t.Fatal(err)
+				}
+			}
+			setRules()
+			publish(t, q, "a", "1", strings.Repeat("spread over pages ", 2000), "3")
+			if rules.FirstRetry > 0 {
+				var all []*Taken
+				rules.Parallel = 3
+				setRules()
+				for range 3 {
+					all = append(all, take(t, q, "a"))
+				}
+				for _, one := range all {
+					if _, err := one.Fail(t.Context(), "later"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			damageOverflow(t, path, "spread over pages ")
+			var lost []string
+			_, q = openAt(t, path, Options{Lost: func(queue, id string, cause error) {
+				lost = append(lost, queue+" "+id)
+				if !errors.Is(cause, store.ErrDamaged) {
+					t.Errorf("the cause is %v", cause)
+				}
+			}})
+			setRules()
+			var got []string
+			for range 2 {
+				one := take(t, q, "a")
+				got = append(got, string(one.Body))
+				finish(t, one)
+			}
+			slices.Sort(got)
+			if !slices.Equal(got, []string{"1", "3"}) || !slices.Equal(lost, []string{"a of number 2"}) {
+				t.Errorf("took %.20q, lost %q", got, lost)
+			}
+		})
+	}
+}
+
+// damageOverflow breaks the chain of pages of the long value that holds the text.
+func damageOverflow(t *testing.T, path, text string) {
+	t.Helper()
+	const page = 4096
+	file, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := 0; at+page <= len(file); at += page {
+		if bytes.Count(file[at:at+page], []byte(text)) > page/len(text)/2 && bytes.Equal(file[at:at+2], []byte{0, 0}) {
+			copy(file[at:], []byte{0xff, 0xff, 0xff, 0xff})
+			if err := os.WriteFile(path, file, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatal("there is no such page")
 }
 
 // All dead letters of a queue leave it, also where they are many.

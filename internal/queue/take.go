@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"time"
-
-	"dormouse/internal/store"
 )
 
 // A reader reads this many messages ahead, and no more once they have that many bytes.
@@ -230,82 +228,4 @@ func (l *line) noteRetry(at time.Time) {
 	if !at.IsZero() && (l.retries.IsZero() || at.Before(l.retries)) {
 		l.retries = at
 	}
-}
-
-// batch is what a reader has read.
-type batch struct {
-	messages  []*Taken
-	damaged   []*Taken // in their rows, but not as they were written
-	last      int64    // the greatest seq looked at
-	more      bool     // there may be more after last
-	nextRetry time.Time
-}
-
-const selectMessage = `SELECT m.seq, m.id, m.published, m.header, m.body, m.checksum,
-	coalesce(a.failed, 0), coalesce(a.kills, 0), coalesce(a.next, 0), coalesce(a.reason, '') `
-
-const (
-	selectInOrder = selectMessage + `FROM queue_messages m LEFT JOIN queue_attempts a USING (seq)
-		WHERE m.queue = ? AND m.seq > ? ORDER BY m.seq`
-	selectFresh = selectMessage + `FROM queue_messages m LEFT JOIN queue_attempts a USING (seq)
-		WHERE m.queue = ? AND m.seq > ? AND a.seq IS NULL ORDER BY m.seq`
-	selectRetries = selectMessage + `FROM queue_attempts a JOIN queue_messages m USING (seq)
-		WHERE a.queue = ? AND a.next <= ? ORDER BY a.next, a.seq`
-)
-
-// read carries out an order.
-func (q *Queues) read(ctx context.Context, o order) (b batch, err error) {
-	err = q.store.View(ctx, func(tx *store.Tx) error {
-		if b, err = q.readRows(tx, o); err != nil || !o.retries {
-			return err
-		}
-		var next *int64
-		if err := tx.QueryRow(`SELECT min(next) FROM queue_attempts WHERE queue = ? AND next > ?`, o.line.number, o.now.UnixMilli()).Scan(&next); err != nil {
-			return err
-		}
-		switch {
-		case b.more:
-			b.nextRetry = o.now
-		case next != nil:
-			b.nextRetry = time.UnixMilli(*next)
-		}
-		return nil
-	})
-	return b, err
-}
-
-func (q *Queues) readRows(tx *store.Tx, o order) (b batch, err error) {
-	statement, from := selectInOrder, o.after
-	if !o.ordered {
-		statement = selectFresh
-	}
-	if o.retries {
-		statement, from = selectRetries, o.now.UnixMilli()
-	}
-	rows, err := tx.Query(statement, o.line.number, from)
-	if err != nil {
-		return b, err
-	}
-	defer func() { err = errors.Join(err, rows.Close()) }()
-	size := int64(0)
-	for rows.Next() {
-		if len(b.messages) == aheadMessages || size >= aheadBytes {
-			b.more = true
-			return b, nil
-		}
-		t, intact, err := q.scanMessage(rows, o.line)
-		if err != nil {
-			return b, err
-		}
-		b.last = max(b.last, t.seq)
-		switch {
-		case o.except[t.seq]:
-		case !intact:
-			b.damaged = append(b.damaged, t)
-		default:
-			b.messages = append(b.messages, t)
-			size += t.size()
-		}
-	}
-	return b, rows.Err()
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -234,10 +233,10 @@ func deleteOne(tx *store.Tx, statement string, seq int64) error {
 }
 
 // scanMessage reads a row of selectMessage, and in intact whether it is as it was written.
-func (q *Queues) scanMessage(rows *sql.Rows, l *line) (t *Taken, intact bool, err error) {
+func (q *Queues) scanMessage(row scanner, l *line) (t *Taken, intact bool, err error) {
 	t = &Taken{Queue: l.name, queues: q, line: l}
 	var published, next, sum int64
-	err = rows.Scan(&t.seq, &t.ID, &published, &t.Header, &t.Body, &sum, &t.Failed, &t.Kills, &next, &t.Reason)
+	err = row.Scan(&t.seq, &t.ID, &published, &t.Header, &t.Body, &sum, &t.Failed, &t.Kills, &next, &t.Reason)
 	t.Published = time.UnixMilli(published)
 	if next > 0 {
 		t.next = time.UnixMilli(next)
@@ -255,9 +254,17 @@ func (q *Queues) buryDamaged(ctx context.Context, damaged []*Taken) error {
 		if err != nil {
 			return err
 		}
-		if q.options.Lost != nil {
-			q.options.Lost(t.Queue, t.ID, ErrDamaged)
-		}
+		q.tellLost(t.Queue, t.ID, ErrDamaged)
 	}
 	return nil
 }
+
+// tellLost names a message that is lost.
+func (q *Queues) tellLost(queue, id string, cause error) {
+	if q.options.Lost != nil {
+		q.options.Lost(queue, id, cause)
+	}
+}
+
+// scanner is a row of a table.
+type scanner interface{ Scan(to ...any) error }
