@@ -77,7 +77,7 @@ lint: setup
 ##         starts first, and one package more than there are cores, as many wait
 e2e: setup-test setup build
 	@DORMOUSE_FAULTS=all CGO_ENABLED=1 .ci/step 'testing with real hosts' \
-		go test -race -count=1 -timeout 30m -p $$(($$(nproc) + 1)) ./test/faults ./hibernate/criu ./shell/process ./test/... ./cmd/... ./plugins/sdk/sdktest ./internal/store/...
+		go test -race -count=1 -timeout 30m -p $$(($$(nproc) + 1)) ./test/faults ./hibernate/criu ./shell/process ./test/... ./cmd/... ./plugins/sdk/sdktest ./plugins/packager/archive ./internal/store/...
 
 ## bench   measure hibernation, wake and calls on this machine
 bench: setup build
