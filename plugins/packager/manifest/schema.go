@@ -1,61 +1,99 @@
 package manifest
 
 import (
-	"bytes"
+	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 
-	"github.com/santhosh-tekuri/jsonschema/v6"
+	"github.com/google/jsonschema-go/jsonschema"
 
 	"dormouse/configs"
 )
 
-// schema is the compiled JSON Schema of the instances' configuration.
-type schema struct{ compiled *jsonschema.Schema }
+// schema is the resolved JSON Schema of the instances' configuration.
+type schema struct{ resolved *jsonschema.Resolved }
 
-// schemaURL names the schema inside the library. Nothing is loaded from it.
-const schemaURL = "package:///schema.json"
+// draft is the version of JSON Schema that packages use.
+const draft = "https://json-schema.org/draft/2020-12/schema"
 
 // parseSchema returns the schema that the text is, of the version 2020-12.
 func parseSchema(text []byte) (*schema, error) {
-	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
-	if err != nil {
-		return nil, fmt.Errorf("not valid JSON: %w", err)
+	if !json.Valid(text) {
+		var any any
+		return nil, fmt.Errorf("not valid JSON: %w", json.Unmarshal(text, &any))
 	}
-	if object, ok := document.(map[string]any); ok {
-		const draft = "https://json-schema.org/draft/2020-12/schema"
-		if named, given := object["$schema"]; given && named != draft && named != draft+"#" {
-			return nil, fmt.Errorf("its \"$schema\" is %v; only %s is known", named, draft)
-		}
-	}
-	compiler := jsonschema.NewCompiler()
-	compiler.DefaultDraft(jsonschema.Draft2020)
-	compiler.UseLoader(noLoader{})
-	if err := compiler.AddResource(schemaURL, document); err != nil {
+	var s jsonschema.Schema
+	if err := json.Unmarshal(text, &s); err != nil {
 		return nil, schemaError(err)
 	}
-	compiled, err := compiler.Compile(schemaURL)
+	if s.Schema != "" && strings.TrimSuffix(s.Schema, "#") != draft {
+		return nil, fmt.Errorf("its \"$schema\" is %v; only %s is known", s.Schema, draft)
+	}
+	if err := checkTypes(&s, ""); err != nil {
+		return nil, err
+	}
+	resolved, err := s.Resolve(&jsonschema.ResolveOptions{Loader: loadNothing})
 	if err != nil {
 		return nil, schemaError(err)
 	}
-	return &schema{compiled}, nil
+	return &schema{resolved}, nil
 }
 
-// noLoader loads no schema that another refers to.
-type noLoader struct{}
+// types are the names of the types that JSON Schema knows.
+var types = []string{"null", "boolean", "object", "array", "number", "string", "integer"}
 
-// Load implements jsonschema.URLLoader.
-func (noLoader) Load(string) (any, error) {
+// checkTypes returns an error if s, which stands at that JSON pointer, or a schema in it names a
+// type that does not exist: the library would let no value pass, and not say why.
+func checkTypes(s *jsonschema.Schema, at string) error {
+	if s == nil {
+		return nil
+	}
+	for _, name := range append(slices.Clone(s.Types), cmp.Or(s.Type, types[0])) {
+		if !slices.Contains(types, name) {
+			return fmt.Errorf("at %q: there is no type %q, only %s", at, name, strings.Join(types, ", "))
+		}
+	}
+	var err error
+	for keyword, one := range map[string]*jsonschema.Schema{
+		"items": s.Items, "contains": s.Contains, "additionalProperties": s.AdditionalProperties, "propertyNames": s.PropertyNames,
+		"unevaluatedItems": s.UnevaluatedItems, "unevaluatedProperties": s.UnevaluatedProperties,
+		"not": s.Not, "if": s.If, "then": s.Then, "else": s.Else,
+	} {
+		err = errors.Join(err, checkTypes(one, at+"/"+keyword))
+	}
+	for keyword, list := range map[string][]*jsonschema.Schema{"prefixItems": s.PrefixItems, "allOf": s.AllOf, "anyOf": s.AnyOf, "oneOf": s.OneOf} {
+		for i, one := range list {
+			err = errors.Join(err, checkTypes(one, at+"/"+keyword+"/"+strconv.Itoa(i)))
+		}
+	}
+	for keyword, named := range map[string]map[string]*jsonschema.Schema{
+		"$defs": s.Defs, "properties": s.Properties, "patternProperties": s.PatternProperties, "dependentSchemas": s.DependentSchemas,
+	} {
+		for _, name := range slices.Sorted(maps.Keys(named)) {
+			err = errors.Join(err, checkTypes(named[name], at+"/"+keyword+"/"+name))
+		}
+	}
+	return err
+}
+
+// loadNothing loads no schema that another refers to.
+func loadNothing(*url.URL) (*jsonschema.Schema, error) {
 	return nil, errors.New("a schema may refer to itself only, nothing is loaded")
 }
 
 // check returns an error at the table of keys if the configuration of the instance is not as
 // the schema says.
 func (s *schema) check(p configs.Plugin, keys configs.InstanceKeys) error {
-	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(p.ConfigurationJSON()))
+	var value any
+	err := json.Unmarshal(p.ConfigurationJSON(), &value)
 	if err == nil {
-		err = s.compiled.Validate(value)
+		err = s.resolved.Validate(value)
 	}
 	if err == nil {
 		return nil
@@ -64,14 +102,9 @@ func (s *schema) check(p configs.Plugin, keys configs.InstanceKeys) error {
 		Err: fmt.Errorf("the configuration of %s is not as the package wants it: %w", p.Callsign, schemaError(err))}}
 }
 
-// schemaError returns the error of the library in one line, without the name of the schema.
+// schemaError returns the error of the library in one line, without the library's own words.
 func schemaError(err error) error {
-	lines := strings.Split(err.Error(), "\n")
-	if len(lines) > 1 {
-		lines = lines[1:] // the first only says that something is wrong
-	}
-	for i, line := range lines {
-		lines[i] = strings.TrimSpace(strings.TrimPrefix(strings.TrimSpace(line), "- "))
-	}
-	return errors.New(strings.ReplaceAll(strings.Join(lines, "; "), schemaURL, "the schema"))
+	text := strings.ReplaceAll(err.Error(), "\n", "; ")
+	text = strings.NewReplacer("validating root: ", "", "jsonschema: ", "", "validating ", "at ", "/1 is ", " is ", ".000000", "").Replace(text)
+	return errors.New(text)
 }
