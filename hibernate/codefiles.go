@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"dormouse/hibernate/pack"
 	"dormouse/internal/fileid"
@@ -122,4 +123,24 @@ func (f *codeFile) computeTag(t pack.Tagger, number uint32) (pack.Tag, error) {
 	}
 	defer file.Close()
 	return t.TagFile(file, codeBase+number-1, f.Size)
+}
+
+// UsesCodeIn reports whether an image needs code below dir to be restored, also one that was put
+// aside.
+func (s *Store) UsesCodeIn(dir string) (uses bool, err error) {
+	err = filepath.WalkDir(s.dir, func(path string, entry fs.DirEntry, walkErr error) error {
+		if walkErr != nil || entry.IsDir() || filepath.Base(path) != manifestName {
+			return nil //nolint:nilerr // what has gone meanwhile needs nothing
+		}
+		var m manifest
+		if readSealedJSON(path, s.key, &m) != nil {
+			return nil // it can't be restored
+		}
+		if slices.ContainsFunc(m.Code, func(c codeFile) bool { return strings.HasPrefix(c.Path, dir+"/") }) {
+			uses = true
+			return filepath.SkipAll
+		}
+		return nil
+	})
+	return uses, err
 }

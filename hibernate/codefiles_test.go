@@ -133,3 +133,30 @@ func replaceFile(path, text string) error {
 	}
 	return os.Rename(fresh, path)
 }
+
+// An image uses the files that its code lies in, and no others; a manifest of another host says
+// nothing.
+func TestUsesCodeIn(t *testing.T) {
+	s, err := OpenStore(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	write := func(name string, key []byte, path string) {
+		t.Helper()
+		dir := filepath.Join(s.dir, name, "image")
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeSealedJSON(filepath.Join(dir, manifestName), key, manifest{Code: []codeFile{{Path: path}}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("One", s.key, "/packages/one/bin/plugin")
+	write("Foreign", make([]byte, 32), "/packages/foreign/bin/plugin")
+	for dir, want := range map[string]bool{"/packages/one": true, "/packages/on": false, "/packages/foreign": false, "/packages/two": false} {
+		if uses, err := s.UsesCodeIn(dir); uses != want || err != nil {
+			t.Errorf("uses %s: %t, %v", dir, uses, err)
+		}
+	}
+}

@@ -28,6 +28,7 @@ func (h *Host) openPackages() (err error) {
 			return filepath.Join(config.Host.Root, process.PersistentName, callsign)
 		},
 		RemoveInstanceFiles: h.Processes.RemoveInstanceFiles,
+		ImagesUse:           h.Processes.Images.UsesCodeIn,
 		Flows:               h.packageFlows(),
 	})
 	return err

@@ -77,13 +77,18 @@ func (p *Packager) collectData(record records.Record) error {
 }
 
 // isInUse reports whether an instance, a clone among them, is configured to run a program in dir,
-// or a process runs one.
+// a process runs one, or an image needs one. What can't be found out counts as in use.
 func (p *Packager) isInUse(dir string) bool {
 	if p.instances != nil {
 		for _, sh := range p.instances.Shells() {
 			if within(sh.Config().Executable, dir) {
 				return true
 			}
+		}
+	}
+	if p.options.ImagesUse != nil {
+		if uses, err := p.options.ImagesUse(dir); uses || err != nil {
+			return true
 		}
 	}
 	for _, pid := range filenames.NumbersIn("/proc") {

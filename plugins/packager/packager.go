@@ -49,6 +49,9 @@ type Options struct {
 	// RemoveInstanceFiles removes all that is kept of an instance.
 	PersistentDir       func(callsign string) string
 	RemoveInstanceFiles func(callsign string) error
+	// ImagesUse reports whether an image of a hibernated plugin needs a file below dir; nil: none
+	// does.
+	ImagesUse func(dir string) (bool, error)
 	// Clock replaces the time; nil stands for the real one.
 	Clock func() time.Time
 }

@@ -211,3 +211,25 @@ func TestClonesKeepVersions(t *testing.T) {
 		}
 	})
 }
+
+// A version that an image needs stays on the disk.
+func TestImagesKeepVersions(t *testing.T) {
+	needed := make(map[string]bool)
+	runWith(t, func(o *Options) {
+		o.ImagesUse = func(dir string) (bool, error) { return needed[filepath.Base(dir)], nil }
+	}, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		first := r.served().Digest
+		needed[strings.TrimPrefix(first, "sha256:")] = true
+		r.install(r.simple("2.0.0", ""))
+		r.install(r.simple("3.0.0", ""))
+		if !r.dirs.HasVersion("p", first) {
+			t.Error("it has gone")
+		}
+		clear(needed)
+		r.install(r.simple("4.0.0", ""))
+		if r.dirs.HasVersion("p", first) {
+			t.Error("it stays although nothing needs it")
+		}
+	})
+}

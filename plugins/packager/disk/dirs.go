@@ -107,14 +107,11 @@ func (d *Dirs) NewDraft(name string) (string, error) {
 	return dir, os.Remove(dir)
 }
 
-// PublishVersion gives an unpacked draft its place, durably. If the version is there already,
-// the draft is removed.
+// PublishVersion gives an unpacked draft, which is on the disk as a whole, its place, durably. If
+// the version is there already, the draft is removed.
 func (d *Dirs) PublishVersion(draft, name, digest string) error {
 	if d.HasVersion(name, digest) {
 		return ownedtree.Remove(draft)
-	}
-	if err := syncFileSystem(draft); err != nil {
-		return err
 	}
 	to := d.VersionDir(name, digest)
 	if err := os.Rename(draft, to); err != nil {
