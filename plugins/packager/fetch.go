@@ -99,6 +99,7 @@ func (o *operation) fetchRemote(path string) error {
 	if err != nil {
 		return err
 	}
+	defer remote.close()
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return err

@@ -102,6 +102,9 @@ func (o *operation) verify(f fetched) (v records.Version, same bool, err error) 
 	if wanted := o.request.Version; wanted != "" && manifest.CompareVersions(wanted, head.Version) != 0 {
 		return v, false, fmt.Errorf("%w: it is version %s and not %s", ErrRefused, head.Version, wanted)
 	}
+	if named := o.request.Named; named != "" && named != head.Name {
+		return v, false, fmt.Errorf("%w: it is the package %s and not %s", ErrRefused, head.Name, named)
+	}
 	if head.Name != o.name {
 		if err := o.moveTo(head.Name); err != nil {
 			return v, false, err

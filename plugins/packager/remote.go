@@ -5,11 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
-	"net/url"
-	"slices"
+	"os"
 	"strings"
-	"time"
 
 	"dormouse/configs"
 	"dormouse/plugins/packager/database"
@@ -22,16 +19,22 @@ type registries struct {
 	client    *oci.Client
 	plainHTTP []string
 	catalogue string
+	maxSize   int64 // of an archive
 }
 
 // newRegistries returns a Remote as the configuration says.
 func newRegistries(config configs.Packages, version string) (*registries, error) {
-	c, err := oci.NewClient(oci.Options{PlainHTTP: config.PlainHTTP, Credentials: config.Credentials, UserAgent: "dormouse/" + version})
+	c, err := oci.NewClient(oci.Options{
+		PlainHTTP: config.PlainHTTP, Credentials: oci.CredentialsFile(config.Credentials, os.Getenv), UserAgent: "dormouse/" + version,
+	})
 	if err != nil {
 		return nil, err
 	}
-	return &registries{client: c, plainHTTP: config.PlainHTTP, catalogue: strings.TrimSuffix(config.Catalogue, "/")}, nil
+	return &registries{c, config.PlainHTTP, strings.TrimSuffix(config.Catalogue, "/"), int64(config.MaxSize)}, nil
 }
+
+// close ends the connections.
+func (r *registries) close() { r.client.Close() }
 
 // fetch appends to file what it lacks of the archive that source names. When it returns nil, the
 // file is whole and has the size and digest that the registry says.
@@ -58,7 +61,18 @@ func (r *registries) fetch(ctx context.Context, source, version string, file Fil
 	if err != nil {
 		return err
 	}
+	if err := r.checkSize(artifact.Size); err != nil {
+		return err
+	}
 	return r.client.Download(ctx, ref, artifact, file, progress)
+}
+
+// checkSize refuses an archive that is larger than the configuration allows.
+func (r *registries) checkSize(size int64) error {
+	if size > r.maxSize {
+		return fmt.Errorf("%w: it has %d bytes, and [packages] max-size allows %d", ErrRefused, size, r.maxSize)
+	}
+	return nil
 }
 
 // tagFor returns the tag of the version, or with "" of the highest one that is no pre-release.
@@ -87,6 +101,9 @@ func (r *registries) copyFromLayout(ctx context.Context, source string, file Fil
 	if err != nil {
 		return err
 	}
+	if err := r.checkSize(artifact.Size); err != nil {
+		return err
+	}
 	in, err := layout.Open(ctx, artifact)
 	if err != nil {
 		return err
@@ -112,62 +129,6 @@ func emptyFile(file File) error {
 		return err
 	}
 	_, err := file.Seek(0, io.SeekStart)
-	return err
-}
-
-// silentTime is how long a web server may be silent.
-const silentTime = 30 * time.Second
-
-// download appends to file what it lacks of the archive that a web server has, if the server can
-// go on there; else it begins anew.
-func (r *registries) download(ctx context.Context, source string, file File, progress func(done, total int64)) error {
-	u, err := url.Parse(source)
-	if err != nil {
-		return err
-	}
-	if u.Scheme != "https" && !slices.Contains(r.plainHTTP, u.Host) {
-		return fmt.Errorf("%w: %s is not encrypted; if that is meant, add %q to plain-http in [packages]", ErrRefused, source, u.Host)
-	}
-	have, err := file.Seek(0, io.SeekEnd)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	silence := time.AfterFunc(silentTime, cancel)
-	defer silence.Stop()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, source, nil)
-	if err != nil {
-		return err
-	}
-	if have > 0 {
-		request.Header.Set("Range", fmt.Sprintf("bytes=%d-", have))
-	}
-	answer, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return fmt.Errorf("cannot fetch the package: %w", err)
-	}
-	defer answer.Body.Close()
-	switch {
-	case answer.StatusCode == http.StatusPartialContent && have > 0:
-	case answer.StatusCode == http.StatusOK:
-		have = 0
-		if err := emptyFile(file); err != nil {
-			return err
-		}
-	case answer.StatusCode == http.StatusRequestedRangeNotSatisfiable && have > 0:
-		return nil // it was whole
-	default:
-		return fmt.Errorf("cannot fetch %s: the server answers %s", source, answer.Status)
-	}
-	total := int64(0)
-	if answer.ContentLength >= 0 {
-		total = have + answer.ContentLength
-	}
-	_, err = io.Copy(file, &countedReader{ctx: ctx, from: answer.Body, done: have, total: total, told: func(done, total int64) {
-		silence.Reset(silentTime)
-		progress(done, total)
-	}})
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"slices"
 	"time"
 
@@ -17,10 +18,13 @@ import (
 	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
-// Limits of what is asked of a registry, and how long it may be silent.
+// Limits of what is asked of a registry, and how long it may be silent. An answer other than an
+// archive must be whole after answerTime.
 const (
 	maxTagPages   = 1000
+	maxTags       = 100_000
 	silentTime    = 30 * time.Second
+	answerTime    = 2 * time.Minute
 	retries       = 3
 	longestPause  = 10 * time.Second
 	shortestPause = 200 * time.Millisecond
@@ -31,35 +35,49 @@ type Options struct {
 	// PlainHTTP are the hosts that are reached without TLS, as in a Reference.
 	PlainHTTP []string
 	// Credentials is a file with logins, of the form of docker's config.json; "" for none.
+	// Programs that it names are not run.
 	Credentials string
+	// Login is used in place of the file, nil for none.
+	Login *Login
 	// UserAgent is the name of the program, with its version.
 	UserAgent string
 }
+
+// Login is a user's name and password for one registry.
+type Login struct{ Host, User, Password string }
 
 // Client reaches registries. Any goroutine may use it.
 type Client struct {
 	plainHTTP []string
 	http      *auth.Client
 	transport *http.Transport
+	silence   time.Duration // how long a registry may send nothing of an archive
+	answers   time.Duration // how long all else may take
 }
 
 // NewClient returns a client. The error says that the credentials can't be read.
 func NewClient(o Options) (*Client, error) {
 	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // net/http documents the type
 	transport.ResponseHeaderTimeout = silentTime
-	repeating := retry.NewTransport(transport)
+	repeating := retry.NewTransport(&encryptedOnly{next: transport, plainHTTP: o.PlainHTTP})
 	repeating.Policy = func() retry.Policy {
 		return &retry.GenericPolicy{
-			Retryable: retry.DefaultPredicate, Backoff: retry.DefaultBackoff,
+			Retryable: isWorthRepeating, Backoff: retry.DefaultBackoff,
 			MinWait: shortestPause, MaxWait: longestPause, MaxRetry: retries,
 		}
 	}
 	c := &Client{
-		plainHTTP: o.PlainHTTP, transport: transport,
+		plainHTTP: o.PlainHTTP, transport: transport, silence: silentTime, answers: answerTime,
 		http: &auth.Client{Client: &http.Client{Transport: repeating}, Cache: auth.NewCache()},
 	}
 	c.http.SetUserAgent(o.UserAgent)
-	if o.Credentials != "" {
+	switch {
+	case o.Login != nil:
+		c.http.Credential = auth.StaticCredential(o.Login.Host, auth.Credential{Username: o.Login.User, Password: o.Login.Password})
+	case o.Credentials != "":
+		if _, err := os.Stat(o.Credentials); err != nil {
+			return nil, fmt.Errorf("cannot read the credentials for registries: %w", err)
+		}
 		store, err := credentials.NewFileStore(o.Credentials)
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the credentials for registries: %w", err)
@@ -79,7 +97,6 @@ func (c *Client) repository(r Reference) *remote.Repository {
 		Reference:          registry.Reference{Registry: r.Host, Repository: r.Repository},
 		PlainHTTP:          slices.Contains(c.plainHTTP, r.Host),
 		ManifestMediaTypes: []string{ocispec.MediaTypeImageManifest},
-		TagListMaxPages:    maxTagPages,
 	}
 }
 
@@ -90,14 +107,16 @@ func (c *Client) Resolve(ctx context.Context, r Reference) (Artifact, error) {
 	if r.wanted() == "" {
 		return Artifact{}, fmt.Errorf("cannot fetch %s: the reference has neither a tag nor a digest", r)
 	}
+	ctx, cancel := context.WithTimeoutCause(ctx, c.answers, errSlow)
+	defer cancel()
 	repository := c.repository(r)
 	manifest, err := repository.Resolve(ctx, r.wanted())
 	if err != nil {
-		return Artifact{}, explain("fetch", r, err)
+		return Artifact{}, explain("fetch", r, causeOf(ctx, err))
 	}
 	a, err := readArtifact(ctx, repository, manifest)
 	if err != nil {
-		return Artifact{}, explain("fetch", r, err)
+		return Artifact{}, explain("fetch", r, causeOf(ctx, err))
 	}
 	return a, nil
 }
@@ -107,7 +126,7 @@ func (c *Client) Resolve(ctx context.Context, r Reference) (Artifact, error) {
 // digest; a file with other bytes is emptied, so that the next Download begins anew. The file
 // is not synced.
 func (c *Client) Download(ctx context.Context, r Reference, a Artifact, file File, progress Progress) error {
-	d := download{artifact: a, file: file, progress: progress}
+	d := download{artifact: a, file: file, progress: progress, silence: c.silence}
 	return explain("fetch", r, d.run(ctx, c.repository(r)))
 }
 
@@ -125,12 +144,18 @@ func (c *Client) Push(ctx context.Context, r Reference, from io.ReadSeeker, l La
 
 // Tags returns all tags of a repository, sorted. A repository that does not exist has none.
 func (c *Client) Tags(ctx context.Context, r Reference) ([]string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, c.answers, errSlow)
+	defer cancel()
 	var all []string
+	pages := 0
 	err := c.repository(r).Tags(ctx, "", func(tags []string) error {
 		all = append(all, tags...)
+		if pages++; pages >= maxTagPages || len(all) > maxTags {
+			return errEndless
+		}
 		return nil
 	})
-	err = explain("list the tags of", r, err)
+	err = explain("list the tags of", r, causeOf(ctx, err))
 	if err != nil && !errors.Is(err, ErrNotFound) {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"bufio"
 	"bytes"
 	"encoding/base64"
 	"errors"
@@ -9,60 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"testing"
+
+	"dormouse/plugins/packager/oci/ocitest"
 )
-
-// registryProgram is Debian's registry, which .ci/setup-test fetches.
-const registryProgram = "/usr/local/lib/dormouse/registry/docker-registry"
-
-// listening finds the address in the registry's log.
-var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
-
-// startRegistry starts Debian's registry on a loopback port, with its files in dir, and returns
-// its name in references. more is added to its configuration.
-func startRegistry(t *testing.T, dir, address, more string) (host string, kill func()) {
-	t.Helper()
-	if _, err := os.Stat(registryProgram); err != nil {
-		t.Skip("there is no registry here: run .ci/setup-test")
-	}
-	config := filepath.Join(dir, "config.yml")
-	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: true}}\nhttp: {addr: %s}\n%s", dir, address, more)
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(registryProgram, "serve", config)
-	stderr, err := cmd.StderrPipe()
-	if err == nil {
-		err = cmd.Start()
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	found, gone := make(chan string, 1), make(chan struct{})
-	go func() {
-		defer close(gone)
-		lines := bufio.NewScanner(stderr)
-		for lines.Scan() {
-			if m := listening.FindStringSubmatch(lines.Text()); m != nil {
-				found <- m[1]
-			}
-		}
-		_ = cmd.Wait()
-	}()
-	kill = func() {
-		_ = cmd.Process.Kill()
-		<-gone
-	}
-	t.Cleanup(kill)
-	select {
-	case host = <-found:
-	case <-gone:
-		t.Fatal("the registry has ended")
-	}
-	return host, kill
-}
 
 // newClientFor returns a client that reaches the host without TLS.
 func newClientFor(t *testing.T, host, credentials string) *Client {
@@ -91,7 +41,7 @@ func skopeo(t *testing.T, args ...string) {
 // the same artifact. After the registry was killed a download goes on.
 func TestDebianRegistry(t *testing.T) {
 	dir := t.TempDir()
-	host, kill := startRegistry(t, dir, "127.0.0.1:0", "")
+	host, kill := ocitest.StartDebian(t, dir, "127.0.0.1:0", "")
 	c := newClientFor(t, host, "")
 	r := Reference{Host: host, Repository: "apps/clock", Tag: "1.2.3_4"}
 	pushed, err := c.Push(t.Context(), r, bytes.NewReader(clock), clockLabel, nil)
@@ -118,11 +68,11 @@ func TestDebianRegistry(t *testing.T) {
 	if err := c.Download(t.Context(), copied, a, file, nil); !errors.Is(err, ErrUnreachable) {
 		t.Errorf("without the registry: %v", err)
 	}
-	startRegistry(t, dir, host, "")
+	ocitest.StartDebian(t, dir, host, "")
 	if err := c.Download(t.Context(), copied, a, file, nil); err != nil || !bytes.Equal(contents(t, file), clock) {
 		t.Errorf("with the registry again: %v", err)
 	}
-	if err := c.PublishWish(t.Context(), Reference{Host: host, Repository: "central"}, Wish{
+	if _, err := c.PublishWish(t.Context(), Reference{Host: host, Repository: "central"}, Wish{
 		Package: "clock", Reference: Reference{Host: host, Repository: "apps/clock", Digest: pushed.Manifest},
 	}); err != nil {
 		t.Fatal(err)
@@ -135,11 +85,7 @@ func TestDebianRegistry(t *testing.T) {
 // A registry with passwords takes those in docker's file, and no error shows them.
 func TestDebianRegistryWithPasswords(t *testing.T) {
 	dir := t.TempDir()
-	passwords := filepath.Join(dir, "htpasswd")
-	if out, err := exec.CommandContext(t.Context(), "htpasswd", "-Bbc", passwords, "me", "s3cret").CombinedOutput(); err != nil {
-		t.Skipf("there is no htpasswd here: run .ci/setup-test (%v %s)", err, out)
-	}
-	host, _ := startRegistry(t, dir, "127.0.0.1:0", "auth: {htpasswd: {realm: here, path: "+passwords+"}}\n")
+	host, _ := ocitest.StartDebian(t, dir, "127.0.0.1:0", ocitest.Passwords(t, dir, "me", "s3cret"))
 	login := func(password string) string {
 		file := filepath.Join(t.TempDir(), "config.json")
 		text := fmt.Sprintf(`{"auths":{%q:{"auth":%q}}}`, host, base64.StdEncoding.EncodeToString([]byte("me:"+password)))

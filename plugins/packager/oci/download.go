@@ -23,8 +23,14 @@ type File interface {
 // errOtherBytes means that what was downloaded is not the archive.
 var errOtherBytes = errors.New("the registry sent other bytes than the manifest says")
 
-// errSilent means that the registry sent nothing for silentTime.
-var errSilent = fmt.Errorf("the registry sent nothing for %s", silentTime)
+// Causes of the end of a request: the registry sent nothing, or too slowly.
+var (
+	errSilent = errors.New("the registry sends nothing any more")
+	errSlow   = errors.New("the registry did not finish its answer in time")
+)
+
+// errEndless means that the list of tags does not end.
+var errEndless = fmt.Errorf("the registry lists more than %d tags, or %d pages of them", maxTags, maxTagPages)
 
 // brokenError is the error of a download that broke off and may go on where it was.
 type brokenError struct{ error }
@@ -36,17 +42,29 @@ type download struct {
 	artifact Artifact
 	file     File
 	progress Progress
+	silence  time.Duration
 
 	hash hash.Hash // of the first have bytes
 	have int64
 }
 
-// run appends what the file lacks, again as long as each attempt that breaks off has brought
-// something, and compares the whole with the archive's digest.
+// run appends what the file lacks. A beginning that turns out to be of another archive is
+// fetched anew.
 func (d *download) run(ctx context.Context, from content.Fetcher) error {
 	if err := d.readPresentBytes(); err != nil {
 		return err
 	}
+	hadBeginning := d.have > 0
+	err := d.finish(ctx, from)
+	if hadBeginning && errors.Is(err, errOtherBytes) {
+		err = d.finish(ctx, from)
+	}
+	return err
+}
+
+// finish appends what the file lacks, again as long as each attempt that breaks off has brought
+// something, and compares the whole with the archive's digest.
+func (d *download) finish(ctx context.Context, from content.Fetcher) error {
 	for fruitless := 0; d.have < d.artifact.Size; {
 		before := d.have
 		err := d.appendRest(ctx, from)
@@ -95,11 +113,11 @@ func (d *download) empty() error {
 func (d *download) appendRest(ctx context.Context, from content.Fetcher) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(silentTime, func() { cancel(errSilent) })
+	silence := time.AfterFunc(d.silence, func() { cancel(errSilent) })
 	defer silence.Stop()
 	body, err := from.Fetch(ctx, d.artifact.layer)
 	if err != nil {
-		return errors.Join(err, context.Cause(ctx))
+		return causeOf(ctx, err)
 	}
 	defer func() { _ = body.Close() }()
 	if d.have > 0 {
@@ -116,7 +134,15 @@ func (d *download) appendRest(ctx context.Context, from content.Fetcher) error {
 			return brokenError{err}
 		}
 	}
-	return d.copyBody(ctx, body, func() { silence.Reset(silentTime) })
+	return d.copyBody(ctx, body, func() { silence.Reset(d.silence) })
+}
+
+// causeOf returns why the context has ended in place of err, which then only says that it has.
+func causeOf(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		return cause
+	}
+	return err
 }
 
 // copyBody appends the body to the file, up to the archive's size, and calls heard for each
@@ -140,7 +166,7 @@ func (d *download) copyBody(ctx context.Context, body io.Reader, heard func()) e
 			if errors.Is(err, io.EOF) {
 				err = io.ErrUnexpectedEOF
 			}
-			return brokenError{errors.Join(context.Cause(ctx), err)}
+			return brokenError{causeOf(ctx, err)}
 		}
 	}
 	return nil

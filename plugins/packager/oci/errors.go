@@ -41,9 +41,12 @@ func withCause(r Reference, err error) error {
 		return fmt.Errorf("%w: %s", causeOfStatus(r, answer.StatusCode), answerText(answer))
 	}
 	_, plain := errors.AsType[tls.RecordHeaderError](err)
+	refused, isRefused := errors.AsType[*notEncryptedError](err)
 	switch {
-	case errors.Is(err, context.Canceled) && !errors.Is(err, errSilent):
+	case errors.Is(err, context.Canceled):
 		return context.Canceled
+	case isRefused:
+		return refused
 	case errors.Is(err, auth.ErrBasicCredentialNotFound):
 		return causeOfStatus(r, http.StatusUnauthorized)
 	case errors.Is(err, errdef.ErrNotFound):
@@ -59,7 +62,7 @@ func withCause(r Reference, err error) error {
 // isNetworkError reports whether the registry could not be asked.
 func isNetworkError(err error) bool {
 	_, is := errors.AsType[net.Error](err)
-	return is || errors.Is(err, errSilent)
+	return is || errors.Is(err, errSilent) || errors.Is(err, errSlow)
 }
 
 // causeOfStatus returns what an HTTP status of a registry means.

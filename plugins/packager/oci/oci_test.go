@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"dormouse/plugins/packager/oci/ocitest"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -84,7 +86,7 @@ func TestPushAndDownload(t *testing.T) {
 	f := newRegistry(t)
 	c := f.client(t, Options{})
 	pushed := f.push(t, c)
-	for _, r := range []Reference{f.reference("1.2.3_4"), {Host: f.host(), Repository: "apps/clock", Digest: pushed.Manifest}} {
+	for _, r := range []Reference{f.reference("1.2.3_4"), {Host: f.Host(), Repository: "apps/clock", Digest: pushed.Manifest}} {
 		found, err := c.Resolve(t.Context(), r)
 		if err != nil || cmp.Diff(pushed, found, cmpopts.IgnoreUnexported(Artifact{})) != "" {
 			t.Fatalf("%s: %+v, %v", r, found, err)
@@ -100,8 +102,8 @@ func TestPushAndDownload(t *testing.T) {
 	if err != nil || !slices.Equal(tags, []string{"1.2.3_4"}) {
 		t.Errorf("tags: %q, %v", tags, err)
 	}
-	f.asked("")
-	if again := f.push(t, c); again.Manifest != pushed.Manifest || len(f.asked("PUT /v2/apps/clock/blobs")) != 0 {
+	f.Asked("")
+	if again := f.push(t, c); again.Manifest != pushed.Manifest || len(f.Asked("PUT /v2/apps/clock/blobs")) != 0 {
 		t.Error("the same archive was pushed again, or as another artifact")
 	}
 }
@@ -114,17 +116,17 @@ func TestDownloadGoesOn(t *testing.T) {
 	r := f.reference("1.2.3_4")
 	t.Run("in a file with a beginning", func(t *testing.T) {
 		file := newFile(t, clock[:700_000])
-		f.asked("")
+		f.Asked("")
 		if err := c.Download(t.Context(), r, a, file, nil); err != nil || !bytes.Equal(contents(t, file), clock) {
 			t.Fatal(err)
 		}
-		if asked := f.asked("bytes=700000-"); len(asked) != 1 {
+		if asked := f.Asked("bytes=700000-"); len(asked) != 1 {
 			t.Errorf("%q", asked)
 		}
 	})
 	t.Run("in a whole file", func(t *testing.T) {
-		f.asked("")
-		if err := c.Download(t.Context(), r, a, newFile(t, clock), nil); err != nil || len(f.asked("blobs")) != 0 {
+		f.Asked("")
+		if err := c.Download(t.Context(), r, a, newFile(t, clock), nil); err != nil || len(f.Asked("blobs")) != 0 {
 			t.Error(err)
 		}
 	})
@@ -136,7 +138,7 @@ func TestDownloadGoesOn(t *testing.T) {
 	})
 	t.Run("after the registry has broken off", func(t *testing.T) {
 		left := 3
-		f.before = func(w http.ResponseWriter, r *http.Request) bool {
+		f.Before(func(w http.ResponseWriter, r *http.Request) bool {
 			if left == 0 || r.Method != http.MethodGet || !strings.Contains(r.URL.Path, "/blobs/") {
 				return false
 			}
@@ -149,8 +151,8 @@ func TestDownloadGoesOn(t *testing.T) {
 			w.Header().Set("Content-Length", "1000002")
 			_, _ = w.Write(clock[start : start+100_000])
 			panic(http.ErrAbortHandler)
-		}
-		defer func() { f.before = nil }()
+		})
+		defer func() { f.Before(nil) }()
 		file := newFile(t, nil)
 		if err := c.Download(t.Context(), r, a, file, nil); err != nil || !bytes.Equal(contents(t, file), clock) {
 			t.Error(err)
@@ -169,7 +171,6 @@ func TestLies(t *testing.T) {
 		left    int // bytes in the file afterwards
 	}{
 		{"a changed byte", func(b []byte) []byte { b = slices.Clone(b); b[500] ^= 1; return b }, nil, "other bytes", 0},
-		{"a wrong beginning of ours", nil, bytes.Repeat([]byte("x"), 1000), "other bytes", 0},
 		{"a shorter archive", func(b []byte) []byte { return b[:1000] }, nil, "Content-Length", 0},
 		{"a longer archive", func(b []byte) []byte { return append(slices.Clone(b), 'x') }, nil, "Content-Length", 0},
 	} {
@@ -177,7 +178,7 @@ func TestLies(t *testing.T) {
 			f := newRegistry(t)
 			c := f.client(t, Options{})
 			a := f.push(t, c)
-			f.body = test.body
+			f.Body(test.body)
 			file := newFile(t, test.present)
 			err := c.Download(t.Context(), f.reference("1"), a, file, nil)
 			if err == nil || !strings.Contains(err.Error(), test.want) || len(contents(t, file)) != test.left {
@@ -200,10 +201,10 @@ func TestRefusals(t *testing.T) {
 		{http.StatusTeapot, nil, "the registry refuses (418)"},
 	} {
 		f := newRegistry(t)
-		f.before = func(w http.ResponseWriter, _ *http.Request) bool {
-			refuse(w, test.status, "NO")
+		f.Before(func(w http.ResponseWriter, _ *http.Request) bool {
+			ocitest.Refuse(w, test.status, "NO")
 			return true
-		}
+		})
 		_, err := f.client(t, Options{}).Resolve(t.Context(), f.reference("1"))
 		if err == nil || !strings.Contains(err.Error(), test.want) || test.is != nil && !errors.Is(err, test.is) {
 			t.Errorf("%d: %v", test.status, err)
@@ -211,7 +212,7 @@ func TestRefusals(t *testing.T) {
 	}
 	t.Run("nothing is there", func(t *testing.T) {
 		f := newRegistry(t)
-		f.server.Close()
+		f.Close()
 		if _, err := f.client(t, Options{}).Resolve(t.Context(), f.reference("1")); !errors.Is(err, ErrUnreachable) {
 			t.Error(err)
 		}

@@ -2,15 +2,12 @@ package oci
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"oras.land/oras-go/v2"
-	"oras.land/oras-go/v2/content"
 )
 
 // A wish is an artifact without an archive, whose tag begins with wishTag.
@@ -19,6 +16,7 @@ const (
 	wishTag          = "want-"
 	wishReferenceKey = "org.dormouse.wish.reference"
 	wishNameKey      = "org.dormouse.wish.package"
+	wishGrantKey     = "org.dormouse.wish.grant"
 )
 
 // Wish says which package of a name many machines are to have.
@@ -28,25 +26,33 @@ type Wish struct {
 	Reference Reference
 	// Published is when the wish was published, by the publisher's clock.
 	Published time.Time
+	// Grant says that the package may ask for more than the version before.
+	Grant bool
 }
 
-// PublishWish writes a wish into the repository central. It replaces the earlier wish for that
-// package and no other.
-func (c *Client) PublishWish(ctx context.Context, central Reference, w Wish) error {
+// PublishWish writes a wish into the repository central and returns it. It replaces the earlier
+// wish for that package and no other, and is later than that by its time too, whatever the
+// publishers' clocks say.
+func (c *Client) PublishWish(ctx context.Context, central Reference, w Wish) (Wish, error) {
 	if w.Reference.Digest == "" {
-		return fmt.Errorf("cannot publish the wish for %s: the reference %s has no digest", w.Package, w.Reference)
+		return w, fmt.Errorf("cannot publish the wish for %s: the reference %s has no digest", w.Package, w.Reference)
 	}
-	repository := c.repository(central)
-	manifest, err := oras.PackManifest(ctx, repository, oras.PackManifestVersion1_1, wishType, oras.PackManifestOptions{
-		ManifestAnnotations: map[string]string{
-			wishNameKey: w.Package, wishReferenceKey: w.Reference.String(),
-			ocispec.AnnotationCreated: w.Published.UTC().Format(time.RFC3339Nano),
-		},
-	})
-	if err == nil {
-		err = repository.Tag(ctx, manifest, wishTag+w.Package)
+	before, err := c.wish(ctx, central, w.Package)
+	switch {
+	case err == nil && !w.Published.After(before.Published):
+		w.Published = before.Published.Add(1)
+	case errors.Is(err, ErrUnreachable), errors.Is(err, ErrNotAllowed), errors.Is(err, ErrBusy), ctx.Err() != nil:
+		return w, err
 	}
-	return explain("publish the wish for "+w.Package+" in", central, err)
+	w.Published = w.Published.UTC()
+	notes := map[string]string{
+		wishNameKey: w.Package, wishReferenceKey: w.Reference.String(), ocispec.AnnotationCreated: w.Published.Format(time.RFC3339Nano),
+	}
+	if w.Grant {
+		notes[wishGrantKey] = "true"
+	}
+	err = c.putNote(ctx, central, note{wishTag + w.Package, wishType, notes})
+	return w, explain("publish the wish for "+w.Package+" in", central, err)
 }
 
 // Wishes returns the wishes in the repository central, by package. A wish that can't be read
@@ -64,42 +70,34 @@ func (c *Client) Wishes(ctx context.Context, central Reference) (map[string]Wish
 			continue
 		}
 		w, err := c.wish(ctx, central, name)
-		if errors.Is(err, ErrUnreachable) || errors.Is(err, ErrNotAllowed) || ctx.Err() != nil {
+		switch {
+		case err == nil:
+			wishes[name] = w
+		case errors.Is(err, ErrNotFound): // it has gone since
+		case errors.Is(err, ErrUnreachable), errors.Is(err, ErrNotAllowed), errors.Is(err, ErrBusy), ctx.Err() != nil:
 			return nil, err
-		}
-		if err != nil {
+		default:
 			unreadable = errors.Join(unreadable, err)
-			continue
 		}
-		wishes[name] = w
 	}
 	return wishes, unreadable
 }
 
 // wish returns the present wish for that package.
 func (c *Client) wish(ctx context.Context, central Reference, name string) (Wish, error) {
-	repository := c.repository(central)
-	manifest, err := repository.Resolve(ctx, wishTag+name)
-	var raw []byte
-	if err == nil && manifest.Size <= maxManifest {
-		raw, err = content.FetchAll(ctx, repository, manifest)
+	notes, err := c.getNote(ctx, central, wishTag+name, wishType)
+	if err == nil && notes[wishNameKey] != name {
+		err = errors.New("the artifact under that tag is a wish for another package")
 	}
-	if err != nil {
-		return Wish{}, explain("read the wish for "+name+" in", central, err)
-	}
-	var m ocispec.Manifest
-	if err = json.Unmarshal(raw, &m); err == nil && (m.ArtifactType != wishType || m.Annotations[wishNameKey] != name) {
-		err = errors.New("the artifact under that tag is not this wish")
-	}
-	w := Wish{Package: name}
+	w := Wish{Package: name, Grant: notes[wishGrantKey] == "true"}
 	if err == nil {
-		w.Reference, err = ParseReference(m.Annotations[wishReferenceKey])
+		w.Reference, err = ParseReference(notes[wishReferenceKey])
 	}
 	if err == nil && w.Reference.Digest == "" {
 		err = errors.New("its reference has no digest")
 	}
 	if err == nil {
-		w.Published, err = time.Parse(time.RFC3339Nano, m.Annotations[ocispec.AnnotationCreated])
+		w.Published, err = time.Parse(time.RFC3339Nano, notes[ocispec.AnnotationCreated])
 	}
 	return w, explain("read the wish for "+name+" in", central, err)
 }

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"dormouse/plugins/packager/oci/ocitest"
 )
 
 // Two publishers of different packages lose neither's wish; of the same package the later
@@ -21,7 +23,7 @@ func TestWishes(t *testing.T) {
 	publish := func(name, digit string, at time.Time) {
 		t.Helper()
 		r := Reference{Host: "r.example.com", Repository: name, Digest: "sha256:" + strings.Repeat(digit, 64)}
-		if err := c.PublishWish(t.Context(), central, Wish{Package: name, Reference: r, Published: at}); err != nil {
+		if _, err := c.PublishWish(t.Context(), central, Wish{Package: name, Reference: r, Published: at}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -31,6 +33,10 @@ func TestWishes(t *testing.T) {
 	publish("clock", "1", begun)
 	publish("radio", "2", begun)
 	publish("clock", "3", begun.Add(time.Hour))
+	publish("clock", "3", begun) // its clock is slow, and it comes later
+	if w, err := c.wish(t.Context(), central, "clock"); err != nil || !w.Published.Equal(begun.Add(time.Hour+1)) {
+		t.Errorf("%+v, %v", w, err)
+	}
 	if _, err := c.Push(t.Context(), f.reference("want-nothing"), bytes.NewReader(clock), clockLabel, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -41,13 +47,13 @@ func TestWishes(t *testing.T) {
 	if got := slices.Sorted(maps.Keys(wishes)); !slices.Equal(got, []string{"clock", "radio"}) {
 		t.Fatalf("%q", got)
 	}
-	if w := wishes["clock"]; !w.Published.Equal(begun.Add(time.Hour)) || !strings.HasSuffix(w.Reference.String(), strings.Repeat("3", 64)) {
+	if w := wishes["clock"]; !w.Published.Equal(begun.Add(time.Hour+1)) || !strings.HasSuffix(w.Reference.String(), strings.Repeat("3", 64)) {
 		t.Errorf("%+v", w)
 	}
-	f.before = func(w http.ResponseWriter, _ *http.Request) bool {
-		refuse(w, http.StatusUnauthorized, "DENIED")
+	f.Before(func(w http.ResponseWriter, _ *http.Request) bool {
+		ocitest.Refuse(w, http.StatusUnauthorized, "DENIED")
 		return true
-	}
+	})
 	if wishes, err := c.Wishes(t.Context(), central); wishes != nil || !errors.Is(err, ErrNotAllowed) {
 		t.Errorf("%v, %v", wishes, err)
 	}
