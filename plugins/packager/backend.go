@@ -20,8 +20,12 @@ var (
 // uploadMemory is how much of an upload is in memory at once.
 const uploadMemory = 64 << 10
 
-// Endpoint returns what takes an upload: POST /Service/Packager/packages.
+// Endpoint returns what takes an upload, POST /Service/Packager/packages, or the notification of
+// a registry, POST /Service/Packager/central.
 func (b backend) Endpoint(httpMethod, path string) (shell.Endpoint, bool) {
+	if httpMethod == http.MethodPost && path == "central" {
+		return shell.Endpoint{Handler: http.HandlerFunc(b.p.serveNotification), Needs: "look", MaxBody: maxNotification}, true
+	}
 	if httpMethod != http.MethodPost || path != "packages" {
 		return shell.Endpoint{}, false
 	}

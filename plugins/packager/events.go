@@ -50,6 +50,7 @@ func (p *Packager) recordChanged(r records.Record) {
 // operationEnded tells of the end of an operation.
 func (p *Packager) operationEnded(e records.Ended) {
 	p.ended.count(e)
+	p.wishEnded(e)
 	p.notify(endEvent, historyLineOf(e))
 }
 

@@ -28,7 +28,10 @@ var methods = map[string]method{
 	"get":     {access.Read, serveShow},
 	"history": {access.Read, serveHistory},
 	"browse":  {access.Read, serveBrowse},
+	"central": {access.Read, serveCentral},
 	"trash":   {access.Read, serveTrash},
+
+	"look": {access.Call, serveLook},
 
 	"enable":   {access.Operate, withPackage(serveEnable)},
 	"disable":  {access.Operate, withPackage(serveDisable)},
@@ -130,7 +133,9 @@ func serveList(_ context.Context, p *Packager, c shell.Call) (any, error) {
 	all := []summary{}
 	for _, record := range p.records.All() {
 		if c.Index == "" || c.Index == record.Name {
-			all = append(all, summaryOf(record))
+			one := summaryOf(record)
+			one.Wish = p.unfulfilledWish(record.Name)
+			all = append(all, one)
 		}
 	}
 	return all, nil
@@ -168,10 +173,18 @@ func serveHistory(_ context.Context, p *Packager, c shell.Call) (any, error) {
 
 // serveBrowse returns the catalogue as it was last read.
 func serveBrowse(_ context.Context, p *Packager, _ shell.Call) (any, error) {
-	if p.options.Catalogue == nil {
-		return nil, fmt.Errorf("%w: set catalogue in [packages]", ErrNoRegistry)
-	}
-	return append([]Offer{}, p.options.Catalogue.Offers()...), nil
+	return p.browse()
+}
+
+// serveCentral returns the wishes of the central repository and what became of them.
+func serveCentral(_ context.Context, p *Packager, _ shell.Call) (any, error) {
+	return p.viewOfCentral()
+}
+
+// serveLook asks for a look at the central repository, and returns null.
+func serveLook(_ context.Context, p *Packager, _ shell.Call) (any, error) {
+	p.lookSoon()
+	return nil, nil //nolint:nilnil // the result is null
 }
 
 // serveInstall begins to install a package: an archive or a directory of this machine by its

@@ -30,6 +30,7 @@ func (p *Packager) WriteMetrics(w MetricsWriter) {
 	for _, record := range all {
 		w.WriteSample(record.Changed.Unix(), "package", record.Name)
 	}
+	p.writeCentralMetrics(w)
 	ended := p.ended.byResult()
 	w.BeginMetric("dormouse_package_operations_total", "counter", "Operations on packages that have ended.")
 	for _, key := range sortedKeys(ended) {

@@ -17,6 +17,7 @@ import (
 	"dormouse/internal/store"
 	"dormouse/plugins/packager/database"
 	"dormouse/plugins/packager/disk"
+	"dormouse/plugins/packager/oci"
 	"dormouse/plugins/packager/records"
 	"dormouse/plugins/packager/trust"
 	"dormouse/shell"
@@ -39,9 +40,7 @@ type Options struct {
 	Overlays []configs.Overlay
 	Version  string // of Dormouse
 	Log      zerolog.Logger
-	// Catalogue is that of the official packages, nil for none.
-	Catalogue Catalogue
-	Flows     Flows
+	Flows    Flows
 	// Subsystems are those that the site has.
 	Subsystems []string
 
@@ -54,6 +53,8 @@ type Options struct {
 	ImagesUse func(dir string) (bool, error)
 	// Clock replaces the time; nil stands for the real one.
 	Clock func() time.Time
+	// Wishes replaces the central repository; nil stands for the one that Config names.
+	Wishes func(context.Context) (map[string]oci.Wish, error)
 }
 
 // Flows is what the flows of packages have to be told, and are asked. A function that is nil
@@ -115,7 +116,10 @@ type Packager struct {
 	withBundled   bool
 	databaseLost  error // why the database looks lost, nil if it does not
 	progress      progressEvents
-	ended         endCounts
+
+	central   central
+	catalogue catalogue
+	ended     endCounts
 }
 
 // Open reads the records and the directories, and brings them into agreement as o.Config says.
@@ -126,7 +130,7 @@ func Open(o Options) (*Packager, error) {
 	}
 	p := &Packager{
 		options: o, log: o.Log.With().Str("callsign", Callsign).Logger(), overlays: o.Overlays, config: o.Config,
-		running: make(map[string]*operation), claims: make(map[string]claim),
+		running: make(map[string]*operation), claims: make(map[string]claim), central: central{look: make(chan struct{}, 1)},
 	}
 	p.ctx, p.stop = context.WithCancel(context.Background())
 	err := p.open()

@@ -27,6 +27,8 @@ func (p *Packager) Start() {
 	}
 	p.laterRequests = nil
 	p.active.Go(p.tidy)
+	p.active.Go(p.followCentral)
+	_ = p.synchronizeCatalogue() // nothing else reads it yet
 }
 
 // startRecord takes up what an earlier host has left of one package.

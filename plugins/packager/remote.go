@@ -10,7 +10,6 @@ import (
 
 	"dormouse/configs"
 	"dormouse/plugins/packager/database"
-	"dormouse/plugins/packager/manifest"
 	"dormouse/plugins/packager/oci"
 )
 
@@ -132,17 +131,12 @@ func emptyFile(file File) error {
 	return err
 }
 
-// newestVersion returns the highest of the tags that are versions and no pre-releases, "" for
-// none.
-func newestVersion(tags []string) (newest string) {
-	for _, tag := range tags {
-		version := strings.ReplaceAll(tag, "_", "+")
-		if !manifest.IsVersion(version) || strings.Contains(strings.SplitN(version, "+", 2)[0], "-") {
-			continue
-		}
-		if newest == "" || manifest.CompareVersions(version, strings.ReplaceAll(newest, "_", "+")) > 0 {
-			newest = tag
+// newestVersion returns the tag of the highest version that is no pre-release, "" for none.
+func newestVersion(tags []string) string {
+	for _, version := range versionsOf(tags) {
+		if !strings.Contains(strings.SplitN(version, "+", 2)[0], "-") {
+			return oci.TagOf(version)
 		}
 	}
-	return newest
+	return ""
 }

@@ -142,6 +142,7 @@ func (p *Packager) Reconfigure(ctx context.Context, config configs.Packages, ove
 	p.mu.Lock()
 	p.config, p.overlays, p.keys = config, overlays, keys
 	p.mu.Unlock()
+	p.tryAgainNow()
 	for _, record := range p.records.All() {
 		if record.Operation != nil || record.Serving == nil {
 			continue // the operation uses the new configuration by itself

@@ -23,6 +23,8 @@ type summary struct {
 	CanRollback bool      `json:"canrollback"`
 	Reason      string    `json:"reason,omitempty"`
 	Since       time.Time `json:"since"`
+	// Wish says why what the central repository wishes is not installed.
+	Wish string `json:"wish,omitempty"`
 }
 
 // summaryOf returns a record as a list shows it.
@@ -122,6 +124,7 @@ func (p *Packager) details(r records.Record) details {
 			})
 		}
 	}
+	d.Wish = p.unfulfilledWish(r.Name)
 	for _, sh := range p.shellsOf(r.Name) {
 		d.Instances = append(d.Instances, instanceView{sh.Callsign(), string(sh.State())})
 	}

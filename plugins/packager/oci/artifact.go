@@ -162,6 +162,9 @@ func pushArtifact(ctx context.Context, into target, from io.ReadSeeker, l Label,
 // TagOf returns the tag of a package's version: OCI allows no "+" in a tag.
 func TagOf(version string) string { return strings.ReplaceAll(version, "+", "_") }
 
+// VersionOf returns the version that a tag stands for.
+func VersionOf(tag string) string { return strings.ReplaceAll(tag, "_", "+") }
+
 // Progress is told how many bytes of how many are done. It may be nil.
 type Progress func(done, total int64)
 

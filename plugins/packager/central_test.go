@@ -1,0 +1,176 @@
+package packager
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"dormouse/plugins/packager/oci"
+	"dormouse/plugins/packager/records"
+)
+
+// centralRig is a rig with a central repository of the test's.
+type centralRig struct {
+	*rig
+
+	wishes map[string]oci.Wish
+	err    error
+	looks  int
+}
+
+func runCentral(t *testing.T, test func(*centralRig)) {
+	t.Helper()
+	c := &centralRig{wishes: make(map[string]oci.Wish)}
+	runWith(t, func(o *Options) {
+		o.Config.Central = "oci://127.0.0.1:1/central"
+		o.Config.PlainHTTP = []string{"127.0.0.1:1"} // nothing listens there
+		o.Wishes = func(context.Context) (map[string]oci.Wish, error) {
+			c.looks++
+			return c.wishes, c.err
+		}
+	}, func(r *rig) {
+		c.rig = r
+		test(c)
+	})
+}
+
+// wish publishes a wish and waits for the look that it causes.
+func (c *centralRig) wish(name, digit string, at time.Time) string {
+	c.Helper()
+	r := oci.Reference{Host: "127.0.0.1:1", Repository: name, Digest: "sha256:" + strings.Repeat(digit, 64)}
+	c.wishes[name] = oci.Wish{Package: name, Reference: r, Published: at}
+	c.notify(`{"events":[{"action":"push","target":{"repository":"central"}}]}`)
+	c.settle()
+	return r.String()
+}
+
+func (c *centralRig) notify(body string) int {
+	w := httptest.NewRecorder()
+	c.serveNotification(w, httptest.NewRequest(http.MethodPost, "/Service/Packager/central", strings.NewReader(body)))
+	return w.Code
+}
+
+// settle lets the look and the operation that it begins come to their end.
+func (c *centralRig) settle() {
+	c.Helper()
+	time.Sleep(2 * looksApart)
+	synctest.Wait()
+	c.wait()
+}
+
+func (c *centralRig) note(name string) wishNote {
+	c.Helper()
+	n, _, err := c.wishNotes().Get(name)
+	c.must(err)
+	return n
+}
+
+// A notification asks for a look if something was pushed into the central repository, or if it
+// can't be read; what was pulled, as by a look, does not.
+func TestNotification(t *testing.T) {
+	runCentral(t, func(c *centralRig) {
+		synctest.Wait()
+		for body, looks := range map[string]int{
+			`{"events":[{"action":"push","target":{"repository":"central"}}]}`:                     1,
+			`{"events":[{"action":"pull","target":{"repository":"central"}}]}`:                     0,
+			`{"events":[{"action":"push","target":{"repository":"other"}}]}`:                       0,
+			`{"events":[{"action":"pull"},{"action":"delete","target":{"repository":"central"}}]}`: 1,
+			`something else`: 1,
+		} {
+			time.Sleep(2 * looksApart)
+			synctest.Wait()
+			before := c.looks
+			if code := c.notify(body); code != http.StatusAccepted {
+				t.Errorf("%s: %d", body, code)
+			}
+			time.Sleep(2 * looksApart)
+			synctest.Wait()
+			if c.looks-before != looks {
+				t.Errorf("%s: %d looks", body, c.looks-before)
+			}
+		}
+		before := c.looks
+		for range 100 {
+			c.notify("x")
+		}
+		time.Sleep(5 * looksApart)
+		if c.looks-before > 2 {
+			t.Errorf("a hundred notifications make %d looks", c.looks-before)
+		}
+	})
+}
+
+// A wish that can't be fetched is tried again, more and more seldom. A later one is tried at once;
+// an earlier one, no wish and no registry change nothing.
+func TestWishBacksOff(t *testing.T) {
+	runCentral(t, func(c *centralRig) {
+		begun := time.Now()
+		first := c.wish("p", "1", begun)
+		n := c.note("p")
+		if n.Reference != first || n.State != wishWaiting || n.Tries != 1 || n.Next.Sub(time.Now()) < 50*time.Second || n.Reason == "" {
+			t.Fatalf("%+v", n)
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n = c.note("p"); n.Tries < 8 || n.Tries > 14 {
+			t.Errorf("it was tried %d times in a day", n.Tries)
+		}
+		second := c.wish("p", "2", begun.Add(time.Hour))
+		c.wish("p", "1", begun)
+		if n = c.note("p"); n.Reference != second || n.Tries != 1 {
+			t.Errorf("%+v", n)
+		}
+		c.wishes, c.err = nil, errors.New("the registry does not answer")
+		c.notify("x")
+		c.settle()
+		if v, err := c.viewOfCentral(); err != nil || v.Error == "" || len(v.Wishes) != 1 || v.Wishes[0].Reference != second {
+			t.Errorf("%+v, %v", v, err)
+		}
+		c.restart(nil)
+		c.settle()
+		if n = c.note("p"); n.Reference != second {
+			t.Errorf("after a restart: %+v", n)
+		}
+	})
+}
+
+// A wish waits for the operation of a user, and what a user installs later stays.
+func TestWishAndUser(t *testing.T) {
+	runCentral(t, func(c *centralRig) {
+		c.probes = make(chan struct{})
+		c.must(c.Install(records.Request{Verb: records.Install, Source: c.simple("1.0.0", "")}))
+		synctest.Wait()
+		c.wish2(t)
+		close(c.probes)
+		c.wait()
+		c.probes = nil
+		c.expect("INSTALLED", "1.0.0", "1")
+		time.Sleep(2 * busyPause)
+		c.settle()
+		if n := c.note("p"); n.Tries != 1 {
+			t.Errorf("it was not tried after the user's operation: %+v", n)
+		}
+		record, _ := c.records.Get("p")
+		if record.State != records.Installed || record.Failure == nil {
+			t.Errorf("the old version does not stay: %s", record.Status())
+		}
+	})
+}
+
+// wish2 publishes a wish while an operation is under way.
+func (c *centralRig) wish2(t *testing.T) {
+	t.Helper()
+	r := oci.Reference{Host: "127.0.0.1:1", Repository: "p", Digest: "sha256:" + strings.Repeat("2", 64)}
+	c.wishes["p"] = oci.Wish{Package: "p", Reference: r, Published: time.Now()}
+	c.lookSoon()
+	time.Sleep(2 * looksApart)
+	synctest.Wait()
+	if n := c.note("p"); n.State != wishWaiting || n.Tries != 0 || !strings.Contains(n.Reason, "under way") {
+		t.Errorf("%+v", n)
+	}
+}
