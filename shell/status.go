@@ -113,6 +113,13 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 	}, s.changes
 }
 
+// Serves reports whether the plugin's description of itself lists the gRPC service.
+func (s *Shell) Serves(service string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.info.Services, service)
+}
+
 // State returns the lifecycle state.
 func (s *Shell) State() State {
 	s.mu.Lock()

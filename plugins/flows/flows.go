@@ -56,8 +56,9 @@ type Flows struct {
 	kept store.Bucket[keptState]
 
 	mu         sync.Mutex
-	flows      map[string]*flow // by key
-	changed    chan struct{}    // closed at the next change of a flow or a plugin
+	flows      map[string]*flow    // by key
+	takers     map[string][]string // the keys of the flows that take a topic
+	changed    chan struct{}       // closed at the next change of a flow or a plugin
 	supervisor *supervisor.Supervisor
 	sink       shell.Sink
 	running    context.Context // ends when deliveries must end; nil while none may run
@@ -117,6 +118,7 @@ func (f *Flows) Declare(ctx context.Context, pkg string, declared []configs.Flow
 			}
 		}
 	}
+	defer f.findTakersLocked()
 	for _, key := range slices.Sorted(maps.Keys(wanted)) {
 		if err := f.declareLocked(ctx, pkg, wanted[key]); err != nil {
 			return err
@@ -128,6 +130,16 @@ func (f *Flows) Declare(ctx context.Context, pkg string, declared []configs.Flow
 	})
 	f.noteChangeLocked()
 	return nil
+}
+
+// findTakersLocked notes which flows take each topic. The caller holds mu.
+func (f *Flows) findTakersLocked() {
+	f.takers = make(map[string][]string)
+	for _, key := range slices.Sorted(maps.Keys(f.flows)) {
+		for _, topic := range f.flows[key].now().Takes {
+			f.takers[topic] = append(f.takers[topic], key)
+		}
+	}
 }
 
 // declareLocked makes the flow one of the package's, and begins to deliver its messages. The
@@ -161,6 +173,7 @@ func (f *Flows) Withdraw(pkg string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.withdrawLocked(pkg, func(string) bool { return false })
+	f.findTakersLocked()
 	f.noteChangeLocked()
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -114,14 +113,12 @@ func (f *Flows) queuesOf(topic string) []string {
 	return f.takersOf(topic)
 }
 
-// takersOf returns the keys of the flows here that take the topic.
+// takersOf returns the keys of the flows here that take the topic, which the caller must not
+// change.
 func (f *Flows) takersOf(topic string) (keys []string) {
-	for _, w := range f.all() {
-		if slices.Contains(w.now().Takes, topic) {
-			keys = append(keys, w.key())
-		}
-	}
-	return keys
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.takers[topic]
 }
 
 // TakesTopic reports whether PublishToTopic takes messages for the topic now: a flow here takes

@@ -2,7 +2,6 @@ package flows
 
 import (
 	"fmt"
-	"slices"
 
 	"dormouse/configs"
 	"dormouse/shell"
@@ -46,20 +45,29 @@ func (f *Flows) readinessOf(s snapshot) Readiness {
 	if sh == nil {
 		return Readiness{Why: fmt.Sprintf("there is no instance %s", s.Instance)}
 	}
+	switch state := sh.State(); {
+	case state == shell.Activated && !sh.Serves(shellpb.FlowService):
+		return Readiness{Why: fmt.Sprintf("the plugin of %s processes no messages: it does not serve %s", s.Instance, shellpb.FlowService)}
+	case state == shell.Activated:
+		return Readiness{Ready: true}
+	case state == shell.Hibernated && sh.Config().OnCall == configs.OnCallWake:
+		return Readiness{Ready: true}
+	case state == shell.Hibernated:
+		return Readiness{Why: fmt.Sprintf(`%s is hibernated, and its key on-call is "reject": dormouse plugin activate %s`, s.Instance, s.Instance)}
+	}
+	return Readiness{Why: whyDown(sh)}
+}
+
+// whyDown returns why an instance that is neither active nor hibernated takes no messages.
+func whyDown(sh *shell.Shell) string {
 	st := sh.BriefStatus()
 	switch {
-	case st.State == shell.Hibernated && st.Config.OnCall != configs.OnCallWake:
-		return Readiness{Why: fmt.Sprintf(`%s is hibernated, and its key on-call is "reject": dormouse plugin activate %s`, s.Instance, s.Instance)}
-	case st.State == shell.Activated && !slices.Contains(st.Information.Services, shellpb.FlowService):
-		return Readiness{Why: fmt.Sprintf("the plugin of %s processes no messages: it does not serve %s", s.Instance, shellpb.FlowService)}
-	case st.State == shell.Activated, st.State == shell.Hibernated:
-		return Readiness{Ready: true}
 	case st.State.IsTransitional():
-		return Readiness{Why: fmt.Sprintf("%s is in %s", s.Instance, st.State)}
+		return fmt.Sprintf("%s is in %s", sh.Callsign(), st.State)
 	case st.Err != nil:
-		return Readiness{Why: fmt.Sprintf("%s is %s: %v", s.Instance, wordsFor(st.State), st.Err)}
+		return fmt.Sprintf("%s is %s: %v", sh.Callsign(), wordsFor(st.State), st.Err)
 	}
-	return Readiness{Why: fmt.Sprintf("%s is %s: dormouse plugin activate %s", s.Instance, wordsFor(st.State), s.Instance)}
+	return fmt.Sprintf("%s is %s: dormouse plugin activate %s", sh.Callsign(), wordsFor(st.State), sh.Callsign())
 }
 
 // wordsFor returns the state as it goes after "is".
