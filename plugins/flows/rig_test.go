@@ -42,10 +42,14 @@ type rig struct {
 
 // setup is what a test wants to have differently.
 type setup struct {
-	path      string // of the store; empty for a new one
-	config    func(*configs.Flows)
-	plugin    func(*configs.Plugin)
-	remote    func(topic string) (string, bool)
+	path   string // of the store; empty for a new one
+	config func(*configs.Flows)
+	plugin func(*configs.Plugin)
+	remote func(topic string) (string, bool)
+
+	remoteTopics func(context.Context) ([]RemoteTopic, error)
+	runRemotes   func(context.Context)
+
 	callsigns []string // of the plugins; empty for A and B
 }
 
@@ -74,7 +78,7 @@ func newRig(t *testing.T, o setup) *rig {
 	}
 	r.Flows, err = New(Options{
 		Queues: queues, Store: r.store, Config: config, Log: zerolog.Nop(), Readiness: r.readinessOfPackage,
-		Remote: o.remote, Retry: time.Millisecond,
+		Remote: o.remote, RemoteTopics: o.remoteTopics, RunRemotes: o.runRemotes, Retry: time.Millisecond,
 	})
 	if err != nil {
 		t.Fatal(err)
