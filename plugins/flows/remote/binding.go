@@ -57,6 +57,9 @@ func (b *binding) status(ctx context.Context) (flows.RemoteTopic, error) {
 		Topic: b.Topic, Queue: b.queue, Engine: b.NATS, Subject: b.Subject, Connected: b.connected,
 		Messages: waiting.Messages, Bytes: waiting.Bytes, Dead: waiting.Dead, Why: b.why, WhyTaking: b.whyTaking,
 	}
+	if t.Why == "" && !b.connected {
+		t.Why = b.unreached().Error() // also when nothing waits yet
+	}
 	if !waiting.Oldest.IsZero() {
 		t.Oldest = &waiting.Oldest
 	}
@@ -139,16 +142,19 @@ func (b *binding) setWhy(why *string, err error) {
 // explained adds to an error what is wrong with the connection, if something is.
 func (b *binding) explained(err error) error {
 	b.mu.Lock()
-	connected, cause := b.connected, b.connectError
-	b.mu.Unlock()
-	switch {
-	case err == nil || connected:
+	defer b.mu.Unlock()
+	if err == nil || b.connected {
 		return err
-	case cause == nil:
-		return fmt.Errorf("the NATS server %s is not reached yet", b.NATS)
-	default:
-		return fmt.Errorf("cannot reach the NATS server %s: %w", b.NATS, cause)
 	}
+	return b.unreached()
+}
+
+// unreached returns why the server is not reached. The caller holds mu.
+func (b *binding) unreached() error {
+	if b.connectError == nil {
+		return fmt.Errorf("the NATS server %s is not reached yet", b.NATS)
+	}
+	return fmt.Errorf("cannot reach the NATS server %s: %w", b.NATS, b.connectError)
 }
 
 // noteConnection keeps whether the server is reached, and if not, why.
