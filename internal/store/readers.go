@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 	"database/sql"
-	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 )
@@ -111,9 +109,5 @@ func (c *connection) view(ctx context.Context, read func(*Tx) error) (err error)
 			err = explained(rolled)
 		}
 	}()
-	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
-	if err := read(tx); err != nil {
-		return fmt.Errorf("%w", explained(err))
-	}
-	return nil
+	return explained(read(tx))
 }
