@@ -224,7 +224,14 @@ func (d *Database) Add(path string, e Entry) error {
 	if err != nil {
 		return err
 	}
-	i.Manifests = slices.DeleteFunc(i.Manifests, func(m descriptor) bool { return m.Annotations[digestKey] == e.Digest })
+	var replaced []descriptor
+	i.Manifests = slices.DeleteFunc(i.Manifests, func(m descriptor) bool {
+		if m.Annotations[digestKey] != e.Digest {
+			return false
+		}
+		replaced = append(replaced, m)
+		return true
+	})
 	for _, other := range i.Manifests {
 		if other.Annotations[tagKey] == tagOf(e) {
 			delete(other.Annotations, tagKey)
@@ -234,12 +241,29 @@ func (d *Database) Add(path string, e Entry) error {
 		MediaType: manifestType, ArtifactType: ArtifactType, Digest: digestOf(raw), Size: int64(len(raw)),
 		Annotations: map[string]string{tagKey: tagOf(e), digestKey: e.Digest},
 	})
-	return d.writeIndex(i)
+	if err := d.writeIndex(i); err != nil {
+		return err
+	}
+	return d.removeReplaced(replaced, digestOf(raw), e.Blob)
 }
 
-// Remove takes the package with that digest out of the database. take is called with the
-// archive if that belongs to no other entry, and moves or removes it. It does nothing if there
-// is no such package.
+// removeReplaced removes the manifests and archives of entries that were replaced, except for the
+// present ones. The caller holds the lock.
+func (d *Database) removeReplaced(replaced []descriptor, manifest, archive string) error {
+	var errs []error
+	for _, m := range replaced {
+		if old, readable := d.entryOf(m); readable && old.Blob != archive {
+			errs = append(errs, ownedtree.Remove(d.blobPath(old.Blob)))
+		}
+		if m.Digest != manifest {
+			errs = append(errs, ownedtree.Remove(d.blobPath(m.Digest)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Remove takes the package with that digest out of the database. take is called with its archive
+// and moves or removes it. It does nothing if there is no such package.
 func (d *Database) Remove(digest string, take func(path string) error) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
