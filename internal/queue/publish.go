@@ -58,26 +58,52 @@ type Receipt struct {
 // Publish puts the message at the end of each of the queues, or of none. It is on disk when
 // Publish returns nil. The error wraps ErrTooLong, ErrQueueFull or ErrFull where it is one.
 func (q *Queues) Publish(ctx context.Context, m Message, to ...string) (Receipt, error) {
+	return q.PublishInOrder(ctx, m, to...)()
+}
+
+// PublishInOrder is Publish for a caller that has several messages under way, which enter a queue
+// in the order of the calls. The function that it returns does the rest of Publish. It must be
+// called at once, in any goroutine: other callers may wait for it.
+func (q *Queues) PublishInOrder(ctx context.Context, m Message, to ...string) (wait func() (Receipt, error)) {
 	remember := m.ID != ""
 	if !remember {
 		m.ID = NewID()
 	}
-	r := Receipt{ID: m.ID}
+	t, err := q.enqueueMessage(ctx, m, remember, to)
+	return func() (Receipt, error) {
+		if err == nil {
+			err = q.carryOut(ctx, t)
+		}
+		if remember && (errors.Is(err, ErrQueueFull) || errors.Is(err, ErrFull)) {
+			if seen, serr := q.hasSeen(ctx, m); serr == nil && seen {
+				err = errSeen // a full queue is no reason to refuse what it has accepted
+			}
+		}
+		r := Receipt{ID: m.ID, Seen: errors.Is(err, errSeen)}
+		if err != nil && !r.Seen {
+			return r, fmt.Errorf("cannot publish: %w", err)
+		}
+		return r, nil
+	}
+}
+
+// enqueueMessage enqueues the task that writes the message to the end of each of the queues.
+func (q *Queues) enqueueMessage(ctx context.Context, m Message, remember bool, to []string) (*task, error) {
 	if err := m.verifyLength(); err != nil {
-		return r, fmt.Errorf("cannot publish: %w", err)
+		return nil, err
 	}
 	lines := make([]*line, len(to))
 	var changes changes
 	for i, name := range to {
 		l, err := q.lineOf(ctx, name)
 		if err != nil {
-			return r, err
+			return nil, err
 		}
 		lines[i] = l
 		changes.add(change{line: l, waiting: counts{1, m.size()}})
 	}
 	published := q.now()
-	err := q.transact(ctx, changes, func(tx *store.Tx) error {
+	return q.enqueue(ctx, changes, func(tx *store.Tx) error {
 		if remember {
 			if err := q.seen.remember(tx, m, published); err != nil {
 				return err
@@ -90,18 +116,6 @@ func (q *Queues) Publish(ctx context.Context, m Message, to ...string) (Receipt,
 		}
 		return nil
 	})
-	if remember && (errors.Is(err, ErrQueueFull) || errors.Is(err, ErrFull)) {
-		if seen, serr := q.hasSeen(ctx, m); serr == nil && seen {
-			err = errSeen // a full queue is no reason to refuse what it has accepted
-		}
-	}
-	if errors.Is(err, errSeen) {
-		r.Seen, err = true, nil
-	}
-	if err != nil {
-		return r, fmt.Errorf("cannot publish: %w", err)
-	}
-	return r, nil
 }
 
 // insert writes the message as the last one of l.

@@ -49,6 +49,7 @@ func (cs changes) write(tx *store.Tx) error {
 type task struct {
 	changes changes
 	work    func(*store.Tx) error
+	first   bool          // its caller carries it out, with all that wait
 	err     error         // valid when done
 	done    chan struct{} // closed when the task is on disk, or has no effect
 }
@@ -61,18 +62,33 @@ type task struct {
 // for all of them. Therefore work must return an ErrGone or errSeen before it has written
 // anything; any other error undoes all tasks of the change.
 func (q *Queues) transact(ctx context.Context, cs changes, work func(*store.Tx) error) error {
-	if err := ctx.Err(); err != nil {
+	t, err := q.enqueue(ctx, cs, work)
+	if err != nil {
 		return err
 	}
+	return q.carryOut(ctx, t)
+}
+
+// enqueue adds a task behind those of earlier calls, with which the caller must call carryOut at
+// once: the tasks of others may wait for that.
+func (q *Queues) enqueue(ctx context.Context, cs changes, work func(*store.Tx) error) (*task, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	if err := q.reserve(cs); err != nil {
-		return err
+		return nil, err
 	}
 	t := &task{changes: cs, work: work, done: make(chan struct{})}
 	q.mu.Lock()
+	defer q.mu.Unlock()
 	q.tasks = append(q.tasks, t)
-	first := len(q.tasks) == 1
-	q.mu.Unlock()
-	if first { // the others are carried out with it
+	t.first = len(q.tasks) == 1
+	return t, nil
+}
+
+// carryOut returns when the task is on disk, or has no effect.
+func (q *Queues) carryOut(ctx context.Context, t *task) error {
+	if t.first { // the others are carried out with it
 		q.carryOutAll(context.WithoutCancel(ctx))
 	}
 	<-t.done

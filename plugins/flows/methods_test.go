@@ -1,9 +1,11 @@
 package flows
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -249,5 +252,68 @@ func TestMetrics(t *testing.T) {
 		if value, there := got.values[name]; !there || value != want {
 			t.Errorf("%s is %d, %t", name, value, there)
 		}
+	}
+}
+
+// streamOf is the server's end of a stream with these requests.
+type streamOf struct {
+	grpc.ServerStream
+	ctx      context.Context
+	requests []*shellpb.PublishRequest
+	answers  []*shellpb.PublishResponse
+	broken   error // of Send
+}
+
+func (s *streamOf) Context() context.Context { return s.ctx }
+
+func (s *streamOf) Recv() (r *shellpb.PublishRequest, err error) {
+	if len(s.requests) == 0 {
+		return nil, io.EOF
+	}
+	r, s.requests = s.requests[0], s.requests[1:]
+	return r, nil
+}
+
+func (s *streamOf) Send(r *shellpb.PublishResponse) error {
+	s.answers = append(s.answers, r)
+	return s.broken
+}
+
+// What comes in a stream keeps its order, and a refused message does not end the stream.
+func TestPublishStream(t *testing.T) {
+	r := newRig(t, setup{})
+	r.declare(declaredFlows(), nil)
+	stream := &streamOf{ctx: t.Context()}
+	const count = 1000
+	for i := range count {
+		stream.requests = append(stream.requests, &shellpb.PublishRequest{Flow: "texts", Message: &shellpb.Message{Id: fmt.Sprint(i), Body: fmt.Append(nil, i)}})
+	}
+	stream.requests = slices.Insert(stream.requests, 1, &shellpb.PublishRequest{Flow: "none"}, stream.requests[0])
+	r.must(r.Service("").PublishStream(stream))
+	refused, again := stream.answers[1], stream.answers[2]
+	if refused.GetCode() != uint32(codes.NotFound) || refused.GetNumber() != int32(thunder.UnknownKey) || !strings.Contains(refused.GetError(), "there is no such flow") {
+		t.Errorf("a message for no flow got %v", refused)
+	}
+	if !again.GetSeen() || again.GetId() != "0" || again.GetError() != "" {
+		t.Errorf("a message that was seen got %v", again)
+	}
+	for i, answer := range slices.Delete(stream.answers, 1, 3) {
+		if answer.GetId() != fmt.Sprint(i) || answer.GetSeen() || answer.GetError() != "" {
+			t.Fatalf("answer %d is %v", i, answer)
+		}
+	}
+	for i := range count {
+		r.expectAsked(fmt.Sprintf("texts %d", i))
+	}
+}
+
+// A client that is gone ends its stream.
+func TestPublishStreamToNobody(t *testing.T) {
+	r := newRig(t, setup{})
+	r.declare(declaredFlows(), nil)
+	gone := errors.New("gone")
+	stream := &streamOf{ctx: t.Context(), requests: []*shellpb.PublishRequest{{Flow: "texts"}}, broken: gone}
+	if err := r.Service("").PublishStream(stream); !errors.Is(err, gone) {
+		t.Errorf("got %v", err)
 	}
 }

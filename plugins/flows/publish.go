@@ -18,33 +18,50 @@ import (
 // source's own plugin is a result, and goes to the topic that it names. The error wraps one of
 // this package's, or ErrQueueFull or ErrFull of the queue. m stays as it is.
 func (f *Flows) Publish(ctx context.Context, publisher, name string, m *shellpb.Message) (queue.Receipt, error) {
-	w, err := f.find(name)
+	return f.publishInOrder(ctx, publisher, name, m)()
+}
+
+// publishInOrder is Publish for a caller that has several messages under way, which enter the
+// queue in the order of the calls. The function that it returns does the rest of Publish, and
+// must be called at once.
+func (f *Flows) publishInOrder(ctx context.Context, publisher, name string, m *shellpb.Message) (wait func() (queue.Receipt, error)) {
+	w, stored, err := f.admit(publisher, name, m)
 	if err != nil {
-		return queue.Receipt{}, err
+		return func() (queue.Receipt, error) { return queue.Receipt{}, err }
+	}
+	onDisk := f.Queues.PublishInOrder(ctx, stored, w.key())
+	return func() (queue.Receipt, error) {
+		receipt, err := onDisk()
+		if err == nil && !receipt.Seen {
+			w.published.add(1, time.Now())
+		}
+		return receipt, err
+	}
+}
+
+// admit returns the flow and the message as its queue keeps it, or why the message is refused.
+func (f *Flows) admit(publisher, name string, m *shellpb.Message) (w *flow, stored queue.Message, err error) {
+	if w, err = f.find(name); err != nil {
+		return nil, stored, err
 	}
 	s := w.now()
 	if err := f.checkPublished(s, m); err != nil {
-		return queue.Receipt{}, err
+		return nil, stored, err
 	}
 	topic := ""
 	if publisher != "" && publisher == s.Instance {
 		if topic, err = s.topicOf(m.GetTopic()); err != nil {
-			return queue.Receipt{}, err
+			return nil, stored, err
 		}
 	}
 	if err := f.checkAnyTaken(s, topic); err != nil {
-		return queue.Receipt{}, err
+		return nil, stored, err
 	}
-	stored, err := toQueue(withTopic(m, topic))
-	if err != nil {
-		return queue.Receipt{}, fmt.Errorf("%w: %w", ErrInvalid, err)
+	if stored, err = toQueue(withTopic(m, topic)); err != nil {
+		return nil, stored, fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	stored.Scope = w.key()
-	receipt, err := f.Queues.Publish(ctx, stored, w.key())
-	if err == nil && !receipt.Seen {
-		w.published.add(1, time.Now())
-	}
-	return receipt, err
+	return w, stored, nil
 }
 
 // withTopic returns the message with that topic, and leaves m as it is.

@@ -1,9 +1,11 @@
 package flows
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"io"
+	"sync"
 
 	"google.golang.org/grpc"
 
@@ -33,21 +35,44 @@ func (s service) Publish(ctx context.Context, r *shellpb.PublishRequest) (*shell
 	return &shellpb.PublishResponse{Id: receipt.ID, Seen: receipt.Seen}, nil
 }
 
-// PublishStream publishes each message that arrives and answers it.
+// maxUnderWay is how many messages of one stream are under way at once.
+const maxUnderWay = 256
+
+// PublishStream publishes each message that arrives, and answers it once it is on disk. Messages
+// for one flow enter its queue in the order of their arrival.
 func (s service) PublishStream(stream grpc.BidiStreamingServer[shellpb.PublishRequest, shellpb.PublishResponse]) error {
-	for {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
+	ctx, cancel := context.WithCancel(stream.Context())
+	defer cancel()
+	underWay := make(chan chan *shellpb.PublishResponse, maxUnderWay)
+	var publishing, answering sync.WaitGroup
+	var sendError error
+	answering.Go(func() {
+		for answer := range underWay {
+			if r := <-answer; sendError == nil {
+				if sendError = stream.Send(r); sendError != nil {
+					cancel()
+				}
+			}
 		}
-		if err != nil {
-			return err
+	})
+	var receiveError error
+	for ctx.Err() == nil {
+		var r *shellpb.PublishRequest
+		if r, receiveError = stream.Recv(); receiveError != nil {
+			break
 		}
-		receipt, err := s.flows.Publish(stream.Context(), s.publisher, r.GetFlow(), r.GetMessage())
-		if err := stream.Send(streamAnswer(receipt, err)); err != nil {
-			return err
-		}
+		wait := s.flows.publishInOrder(ctx, s.publisher, r.GetFlow(), r.GetMessage())
+		answer := make(chan *shellpb.PublishResponse, 1)
+		publishing.Go(func() { answer <- streamAnswer(wait()) })
+		underWay <- answer
 	}
+	close(underWay)
+	publishing.Wait()
+	answering.Wait()
+	if errors.Is(receiveError, io.EOF) {
+		receiveError = nil
+	}
+	return cmp.Or(sendError, receiveError)
 }
 
 // streamAnswer returns the answer to one message of a stream.
