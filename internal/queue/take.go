@@ -64,7 +64,7 @@ func (q *Queues) Take(ctx context.Context, name string) (*Taken, error) {
 }
 
 // takeOrRead returns a message, or a function that waits until there may be one. It returns
-// neither after it has read messages from disk that may be taken.
+// neither if it has read messages from disk instead, of which one may be taken next.
 func (q *Queues) takeOrRead(ctx context.Context, l *line) (*Taken, func(context.Context) error, error) {
 	q.mu.Lock()
 	now := q.now()
@@ -79,8 +79,9 @@ func (q *Queues) takeOrRead(ctx context.Context, l *line) (*Taken, func(context.
 	}
 	if !more {
 		changed := l.nextChange()
+		wait := min(until.Sub(now), l.rules.LastRetry) // the clock may be set meanwhile
 		q.mu.Unlock()
-		return nil, func(ctx context.Context) error { return waitFor(ctx, changed, until.Sub(now), !until.IsZero()) }, nil
+		return nil, func(ctx context.Context) error { return waitFor(ctx, changed, wait, !until.IsZero()) }, nil
 	}
 	l.reading = true
 	q.mu.Unlock()
