@@ -104,15 +104,24 @@ func (b Bucket[T]) Delete(key string) error {
 	if b.store == nil {
 		return nil
 	}
-	return b.store.Update(context.Background(), func(tx *Tx) error { return b.DeleteIn(tx, key) })
+	return b.deleteError(key, b.store.Update(context.Background(), func(tx *Tx) error { return b.remove(tx, key) }))
 }
 
 // DeleteIn is Delete as part of a transaction.
-func (b Bucket[T]) DeleteIn(tx *Tx, key string) error {
-	if _, err := tx.Exec("DELETE FROM records WHERE bucket = ? AND key = ?", b.name, key); err != nil {
-		return fmt.Errorf("cannot delete %s %q: %w", b.name, key, err)
+func (b Bucket[T]) DeleteIn(tx *Tx, key string) error { return b.deleteError(key, b.remove(tx, key)) }
+
+// remove removes the row of the record.
+func (b Bucket[T]) remove(tx *Tx, key string) error {
+	_, err := tx.Exec("DELETE FROM records WHERE bucket = ? AND key = ?", b.name, key)
+	return err
+}
+
+// deleteError returns err with what was tried, nil for nil.
+func (b Bucket[T]) deleteError(key string, err error) error {
+	if err == nil {
+		return nil
 	}
-	return nil
+	return fmt.Errorf("cannot delete %s %q: %w", b.name, key, err)
 }
 
 // record is one row of the table of records.

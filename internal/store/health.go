@@ -36,33 +36,22 @@ func (s *Store) Health() Health {
 // checkBeside checks the whole file once, beside the work, as soon as it was open for so long.
 func (s *Store) checkBeside(f *file, after time.Duration) {
 	defer s.checking.Done()
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
 	wait := time.NewTimer(after)
 	defer wait.Stop()
 	select {
 	case <-wait.C:
-	case <-s.closing:
+	case <-s.life.Done():
 		return
 	}
-	stop := make(chan struct{})
-	defer close(stop)
-	go func() { // a check of a large file takes long
-		select {
-		case <-s.closing:
-			cancel()
-		case <-stop:
-		}
-	}()
 	c, err := connect(f.db, readerSettings)
 	if err != nil {
 		s.noteDamage(err)
 		return
 	}
 	defer c.close()
-	problems, err := c.problems(ctx, "PRAGMA quick_check(20)")
+	problems, err := c.problems(s.life, fmt.Sprintf("PRAGMA quick_check(%d)", maxProblems))
 	switch {
-	case ctx.Err() != nil:
+	case s.life.Err() != nil: // a check of a large file takes long
 	case err != nil && isFileDamage(err):
 		s.noteDamage(err)
 	case err != nil:

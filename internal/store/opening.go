@@ -43,7 +43,7 @@ type file struct {
 	path    string
 	lock    *os.File // nil for one in memory
 	db      *sql.DB
-	writer  *connection // used by the writer alone
+	writer  *connection // used by the goroutine that writes; nil after an error
 	readers *readers
 	isNew   bool // it was made when it was opened
 	cramped bool // the writer is the only connection, and reads too
@@ -274,20 +274,10 @@ func openError(path string, err error) error {
 	}
 }
 
-// replaceWriter replaces the connection that writes after an error that may have left it in
-// the middle.
-func (f *file) replaceWriter() error {
-	settings := writerSettings
-	if f.cramped {
-		settings = crampedSettings
-	}
+// dropWriter closes the connection that writes. The next change connects anew.
+func (f *file) dropWriter() {
 	f.writer.close()
-	made, err := connect(f.db, settings)
-	if err != nil {
-		return explained(err)
-	}
-	f.writer = made
-	return nil
+	f.writer = nil
 }
 
 // close closes the connections, and lets other processes open the file.

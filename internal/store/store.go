@@ -37,8 +37,9 @@ type Store struct {
 	path    string
 	options Options
 
-	changes chan *change  // that wait for the writer
-	closing chan struct{} // closed by Close
+	changes chan *change    // that wait for the writer
+	life    context.Context // until Close
+	end     context.CancelFunc
 	written chan struct{} // closed when the writer has ended
 
 	mu      sync.Mutex // guards the fields below
@@ -59,9 +60,11 @@ type Store struct {
 func Open(path string, o Options) (*Store, error) {
 	s := &Store{
 		path: path, options: o,
-		changes: make(chan *change), closing: make(chan struct{}), written: make(chan struct{}),
+		changes: make(chan *change), written: make(chan struct{}),
 	}
+	s.life, s.end = context.WithCancel(context.Background())
 	if _, err := s.openedOrOpen(); err != nil && !atomicfile.IsNoRoom(err) {
+		s.end()
 		return nil, err
 	}
 	go s.write()
@@ -75,10 +78,8 @@ func (s *Store) Close() error {
 	}
 	s.mu.Lock()
 	first := !s.closed
-	if first {
-		s.closed = true
-		close(s.closing)
-	}
+	s.closed = true
+	s.end()
 	s.mu.Unlock()
 	<-s.written
 	s.checking.Wait()

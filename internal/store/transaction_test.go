@@ -230,3 +230,27 @@ func TestClosed(t *testing.T) {
 		t.Errorf("View: %v", err)
 	}
 }
+
+// When the whole transaction is lost in the middle, all changes that share it have failed, and
+// the next ones work.
+func TestLostTransaction(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
+	if err := s.Define("numbers", numbersTable); err != nil {
+		t.Fatal(err)
+	}
+	err := s.Update(context.Background(), func(tx *Tx) error {
+		if err := insert(1)(tx); err != nil {
+			return err
+		}
+		return tx.connection.run("ROLLBACK")
+	})
+	if err == nil {
+		t.Error("it was not told")
+	}
+	if err := s.Update(context.Background(), insert(2)); err != nil {
+		t.Errorf("after it: %v", err)
+	}
+	if got := numbers(t, s); fmt.Sprint(got) != "[2]" {
+		t.Errorf("got %v", got)
+	}
+}

@@ -43,7 +43,7 @@ func (s *Store) Update(ctx context.Context, work func(*Tx) error) error {
 	case s.changes <- c:
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-s.closing:
+	case <-s.life.Done():
 		return ErrClosed
 	}
 	<-c.done
@@ -65,7 +65,7 @@ func (s *Store) write() {
 		select {
 		case first := <-s.changes:
 			s.writeGroup(first)
-		case <-s.closing:
+		case <-s.life.Done():
 			return
 		}
 	}
@@ -74,43 +74,52 @@ func (s *Store) write() {
 // writeGroup makes first and all changes that wait with it, commits them together and answers
 // them. If the commit fails, all of them have failed.
 func (s *Store) writeGroup(first *change) {
-	var made []*change
-	err := errNotBegun
-	defer func() {
-		s.noteDamage(err)
-		for _, c := range made {
-			s.noteDamage(c.err)
-			c.answer(explained(err))
+	made := []*change{first}
+	f, err := s.openedForWriting()
+	if err == nil {
+		made, err = s.makeTogether(f.writer, made)
+		if err != nil {
+			f.dropWriter() // it may be in the middle of something
 		}
-	}()
-	made = append(made, first)
+	}
+	s.noteDamage(err)
+	for _, c := range made {
+		s.noteDamage(c.err)
+		c.answer(explained(err))
+	}
+}
+
+// openedForWriting returns the open file, whose writer is connected.
+func (s *Store) openedForWriting() (*file, error) {
 	f, err := s.openedOrOpen()
 	if err == nil && f.cramped {
 		f, err = s.leaveCramped(f)
 	}
-	if err != nil {
-		return
+	if err == nil && f.writer == nil { // an earlier change has failed
+		f.writer, err = connect(f.db, writerSettings)
 	}
-	err = f.writer.exec("BEGIN IMMEDIATE")
-	for next := first; err == nil && next != nil; {
-		if err = f.writer.makeAlone(next); err == nil && len(made) < maxGroup {
-			if next = s.waiting(); next != nil {
-				made = append(made, next)
-			}
-		} else {
-			next = nil
-		}
-	}
-	if err == nil {
-		err = f.writer.exec("COMMIT")
-	}
-	if err != nil {
-		err = errors.Join(err, f.replaceWriter())
-	}
+	return f, err
 }
 
-// errNotBegun is never returned: writeGroup replaces it.
-var errNotBegun = errors.New("not begun")
+// makeTogether makes the changes, and those that wait meanwhile, in one transaction. It returns
+// all that it has tried.
+func (s *Store) makeTogether(c *connection, changes []*change) ([]*change, error) {
+	if err := c.exec("BEGIN IMMEDIATE"); err != nil {
+		return changes, err
+	}
+	for n := 0; n < len(changes); n++ {
+		if err := c.makeAlone(changes[n]); err != nil {
+			return changes, err
+		}
+		if len(changes) == maxGroup {
+			continue
+		}
+		if next := s.waiting(); next != nil {
+			changes = append(changes, next)
+		}
+	}
+	return changes, c.exec("COMMIT")
+}
 
 // waiting returns a change that waits now, or nil. It lets those run that are about to ask.
 func (s *Store) waiting() *change {
