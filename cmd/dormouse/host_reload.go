@@ -78,6 +78,7 @@ func hostChangesForNextStart(started, now configs.Config) (lines []string) {
 		after  any
 	}{
 		{"host", started.Host, now.Host},
+		{"flows", started.Flows, now.Flows},
 		{"hibernate", started.Hibernate, now.Hibernate},
 		{"host", listenerKey{started.Listeners}, listenerKey{now.Listeners}},
 	} {

@@ -87,6 +87,9 @@ const afterReload = `
 [host]
 log-level = "debug"
 
+[flows]
+wake-messages = 3
+
 [[plugin]]
 callsign = "Counter"
 executable = "EXAMPLES/counter"
@@ -116,7 +119,7 @@ func TestReload(t *testing.T) {
 	same := h.show(t, "Same").PID
 
 	rewrite(t, config, afterReload)
-	want := "reloadedhost: log-level differs, takes effect with the next start; Counter: restarted, its configuration differs; " +
+	want := "reloadedhost: log-level differs, takes effect with the next start; flows: wake-messages differs, takes effect with the next start; Counter: restarted, its configuration differs; " +
 		"Gone: removed; New: added and started; Same: adjusted, its call-timeout differs"
 	if got := h.hangUp(t, 1); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)

@@ -315,6 +315,19 @@ func TestWrongAnswers(t *testing.T) {
 	}
 }
 
+// A plugin that never answers fails at the end of its call timeout, and others go on meanwhile.
+func TestPluginThatHangs(t *testing.T) {
+	r := newRig(t, setup{plugin: func(c *configs.Plugin) { c.CallTimeout = configs.Duration(20 * time.Millisecond) }})
+	r.hangs = true
+	r.declare(declaredFlows(), func(w *configs.Flow) { w.Attempts = 2 })
+	r.must(r.publish("texts", "m"))
+	r.must(r.publish("texts", "n"))
+	if why := r.deadLetters("texts", 2)[0].Reason; !strings.Contains(why, "no answer from the plugin within 20ms") {
+		t.Errorf("died because of %q", why)
+	}
+	r.expectAsked("texts m", "texts m", "texts n", "texts n")
+}
+
 // "Not now" is no attempt.
 func TestPluginThatIsNotReady(t *testing.T) {
 	r := newRig(t, setup{})

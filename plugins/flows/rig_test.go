@@ -36,6 +36,7 @@ type rig struct {
 	mu        sync.Mutex
 	readiness map[string]Readiness // by package; ready if absent
 	process   func(callsign string, r *shellpb.ProcessRequest) ([]*shellpb.Message, error)
+	hangs     bool        // plugins do not answer
 	asked     chan string // "flow id body" of each message that a plugin got
 	events    chan string // the names and parameters of events of Flows
 }
@@ -159,15 +160,19 @@ type connection struct {
 	callsign string
 }
 
-func (c connection) Invoke(_ context.Context, method string, request, answer any, _ ...grpc.CallOption) error {
+func (c connection) Invoke(ctx context.Context, method string, request, answer any, _ ...grpc.CallOption) error {
 	q, ok := request.(*shellpb.ProcessRequest)
 	if !ok || method != shellpb.Flow_Process_FullMethodName {
 		return fmt.Errorf("an unexpected call of %s", method)
 	}
 	c.r.mu.Lock()
-	process := c.r.process
+	process, hangs := c.r.process, c.r.hangs
 	c.r.mu.Unlock()
 	c.r.asked <- fmt.Sprintf("%s %s", q.GetFlow(), q.GetMessage().GetBody())
+	if hangs {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	results, err := process(c.callsign, q)
 	if err == nil {
 		answer.(*shellpb.ProcessResponse).Messages = results //nolint:errcheck // the method has this answer
