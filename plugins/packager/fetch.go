@@ -27,9 +27,7 @@ type File interface {
 // fetched is an archive on this machine, in a file of the host's own.
 type fetched struct {
 	path string
-	blob string // digest of its bytes
 	size int64
-	gzip bool
 }
 
 // fetch brings the archive that the request names into a file of the host's own.
@@ -59,7 +57,10 @@ func (o *operation) fetch() (fetched, error) {
 		return fetched{}, err
 	}
 	failpoint.Hit("package.fetched")
-	return measure(path)
+	if info, err = os.Stat(path); err != nil {
+		return fetched{}, err
+	}
+	return fetched{path, info.Size()}, nil
 }
 
 // uploadPath returns the file that the archive is fetched into. It is the same after a restart
@@ -117,22 +118,34 @@ func writeFile(path string, write func(*os.File) error) (err error) {
 	return errors.Join(write(f), f.Close())
 }
 
-// measure returns the digest, size and compression of an archive.
-func measure(path string) (fetched, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return fetched{}, err
-	}
-	defer f.Close()
-	magic := make([]byte, 2)
-	if _, err := io.ReadFull(f, magic); err != nil {
-		return fetched{}, fmt.Errorf("cannot read the archive: %w", err)
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return fetched{}, err
-	}
-	blob, size, err := database.Digest(f)
-	return fetched{path, blob, size, magic[0] == 0x1f && magic[1] == 0x8b}, err // RFC 1952, 2.3.1
+// blobDigest is the digest of an archive's bytes while it is computed, beside the unpacking.
+type blobDigest struct {
+	done   chan struct{}
+	digest string
+	size   int64
+	err    error
+}
+
+// beginDigest begins to compute the digest of a file. The caller waits for its end.
+func beginDigest(path string) *blobDigest {
+	d := &blobDigest{done: make(chan struct{})}
+	go func() {
+		defer close(d.done)
+		f, err := os.Open(path)
+		if err != nil {
+			d.err = err
+			return
+		}
+		defer f.Close()
+		d.digest, d.size, d.err = database.Digest(f)
+	}()
+	return d
+}
+
+// wait returns the digest and the size.
+func (d *blobDigest) wait() (digest string, size int64, err error) {
+	<-d.done
+	return d.digest, d.size, d.err
 }
 
 // countedReader reports how far a reader has come, and ends with its context.

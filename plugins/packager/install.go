@@ -75,39 +75,41 @@ func (o *operation) bring() (c candidate, same bool, err error) {
 			_ = os.Remove(f.path)
 		}
 	}()
-	v, same, err := o.verify(f)
+	v, form, same, err := o.verify(f)
 	if err != nil || same {
 		return c, same, err
 	}
+	blob := beginDigest(f.path)
+	defer func() { <-blob.done }()
 	if err := o.unpack(f, v); err != nil {
 		return c, false, err
 	}
 	if c, err = o.p.describe(o.name, v); err != nil {
 		return c, false, err
 	}
-	return c, false, o.keepArchive(f, c)
+	return c, false, o.keepArchive(f.path, form, blob, c)
 }
 
 // verify reads what an archive says of itself, and compares it with the request and the rules. An
 // archive of another package makes the operation one on that package.
-func (o *operation) verify(f fetched) (v records.Version, same bool, err error) {
+func (o *operation) verify(f fetched) (v records.Version, form archive.Form, same bool, err error) {
 	if err := o.enterPhase(records.Verifying); err != nil {
-		return v, false, err
+		return v, "", false, err
 	}
 	failpoint.Hit("package.verifying")
 	head, err := o.p.peekSource(o.ctx, f.path)
 	if err != nil {
-		return v, false, fmt.Errorf("cannot read the package: %w", err)
+		return v, "", false, fmt.Errorf("cannot read the package: %w", err)
 	}
 	if wanted := o.request.Version; wanted != "" && manifest.CompareVersions(wanted, head.Version) != 0 {
-		return v, false, fmt.Errorf("%w: it is version %s and not %s", ErrRefused, head.Version, wanted)
+		return v, "", false, fmt.Errorf("%w: it is version %s and not %s", ErrRefused, head.Version, wanted)
 	}
 	if named := o.request.Named; named != "" && named != head.Name {
-		return v, false, fmt.Errorf("%w: it is the package %s and not %s", ErrRefused, head.Name, named)
+		return v, "", false, fmt.Errorf("%w: it is the package %s and not %s", ErrRefused, head.Name, named)
 	}
 	if head.Name != o.name {
 		if err := o.moveTo(head.Name); err != nil {
-			return v, false, err
+			return v, "", false, err
 		}
 	}
 	v = records.Version{
@@ -118,17 +120,17 @@ func (o *operation) verify(f fetched) (v records.Version, same bool, err error) 
 		v.Source = "upload"
 	}
 	if err := o.enterPhase(records.Verifying, func(r *records.Record) { r.Operation.Target = &v }); err != nil {
-		return v, false, err
+		return v, "", false, err
 	}
 	if v.Key, err = o.p.checkTrust(head.head, o.request); err != nil {
-		return v, false, err
+		return v, "", false, err
 	}
 	record, _ := o.p.records.Get(o.name)
 	if serving := record.Serving; serving != nil && serving.Digest == v.Digest && record.State == records.Installed {
 		o.to = v.Version
-		return v, true, nil
+		return v, "", true, nil
 	}
-	return v, false, o.checkVersion(record, v.Version, v.Digest)
+	return v, head.head.Form, false, o.checkVersion(record, v.Version, v.Digest)
 }
 
 // unpack unpacks an archive beside the versions that are there. What is unpacked must be what
@@ -163,9 +165,13 @@ func (o *operation) unpack(f fetched, v records.Version) (err error) {
 }
 
 // keepArchive moves the archive into the database.
-func (o *operation) keepArchive(f fetched, c candidate) error {
-	return o.p.database.Add(f.path, database.Entry{
-		Name: o.name, Version: c.version.Version, Digest: c.version.Digest, Blob: f.blob, Size: f.size, Gzip: f.gzip,
+func (o *operation) keepArchive(path string, form archive.Form, digest *blobDigest, c candidate) error {
+	blob, size, err := digest.wait()
+	if err != nil {
+		return err
+	}
+	return o.p.database.Add(path, database.Entry{
+		Name: o.name, Version: c.version.Version, Digest: c.version.Digest, Blob: blob, Size: size, Gzip: form == archive.TarGzip,
 	})
 }
 
