@@ -118,9 +118,12 @@ func (c *client) String() string {
 	return strings.Join(c.addresses, " or ")
 }
 
-// url returns the URL of all requests. Its host is for the header Host, since dial chooses
-// the address. With TLS the scheme becomes https or wss.
-func (c *client) url(scheme string) string {
+// url returns the URL of all calls.
+func (c *client) url(scheme string) string { return c.urlOf(scheme, rpcPath) }
+
+// urlOf returns the URL of a path of the host. Its host is for the header Host, since dial
+// chooses the address. With TLS the scheme becomes https or wss.
+func (c *client) urlOf(scheme, path string) string {
 	last := c.addresses[len(c.addresses)-1]
 	host, isTLS := strings.CutPrefix(last, tlsPrefix)
 	switch {
@@ -129,7 +132,7 @@ func (c *client) url(scheme string) string {
 	case strings.HasPrefix(last, unixPrefix):
 		host = "localhost"
 	}
-	return scheme + "://" + host + rpcPath
+	return scheme + "://" + host + path
 }
 
 // header returns the header of all requests, with the token if there is one and it can't be

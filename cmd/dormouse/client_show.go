@@ -27,6 +27,9 @@ func listVerb(flags *flag.FlagSet) action {
 			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error)+r.goneSourceText())
 		}
 		t.printf("%s", rows.alignedText(t.width))
+		if packages, err := c.listPackages(ctx); err == nil && len(packages) > 0 { // the list is right without them
+			t.printf("\n%s", packagesTable(packages, t.width))
+		}
 		for _, lost := range c.listLosses(ctx) {
 			t.printf("%s\n", lost.warningText())
 		}
@@ -40,11 +43,17 @@ func listVerb(flags *flag.FlagSet) action {
 	}
 }
 
-// showVerb returns the action that prints everything about one instance.
+// showVerb returns the action that prints everything about one instance, or about the package
+// of that very name.
 func showVerb(flags *flag.FlagSet) action {
 	c, format := addHostFlag(flags), addFormatFlag(flags)
 	return func(ctx context.Context, t *terminal, args []string) error {
 		r, err := c.getInstance(ctx, args[0])
+		if err != nil || r.Callsign != args[0] {
+			if p, perr := c.getPackage(ctx, args[0]); perr == nil {
+				return p.print(t, format)
+			}
+		}
 		if err != nil {
 			return err
 		}

@@ -27,6 +27,11 @@ type action func(ctx context.Context, t *terminal, args []string) error
 
 // verbs returns all verbs, in the order of the help text.
 func verbs() []verb {
+	return slices.Concat(hostAndPluginVerbs(), packageVerbs(), otherVerbs())
+}
+
+// hostAndPluginVerbs returns the verbs that run the host and change instances.
+func hostAndPluginVerbs() []verb {
 	return []verb{
 		{
 			name: "serve", summary: "run the host",
@@ -142,6 +147,12 @@ func verbs() []verb {
 			example: `dormouse plugin verify --method get --config '{"start":1}' bin/plugins/counter`,
 			prepare: verifyVerb,
 		},
+	}
+}
+
+// otherVerbs returns the verbs about images, calls, tokens and the machine.
+func otherVerbs() []verb {
+	return []verb{
 		{
 			name: "images list", summary: "what is stored of sleeping plugins, and what can still be woken",
 			doc: "Lists the image of each plugin that sleeps on disk (image), golden images, and those that are kept\n" +
