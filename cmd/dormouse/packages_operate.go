@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"dormouse/configs"
@@ -198,13 +199,11 @@ func (c *client) beginOnPackage(ctx context.Context, o packageOperation, name st
 	return err
 }
 
-// pathOfSource returns the absolute path of what is meant as a file of this machine: a path with
-// a slash, or the name of a file that exists.
+// pathOfSource returns the absolute path of what is meant as a file of this machine: what has a
+// slash, or is named as an archive. Any other word is the name of a package.
 func pathOfSource(source string) (path string, is bool) {
-	if strings.Contains(source, "://") {
-		return "", false
-	}
-	if _, err := os.Stat(source); err != nil && !strings.ContainsRune(source, filepath.Separator) {
+	isArchive := slices.ContainsFunc([]string{".tar.zst", ".tar.gz", ".tgz"}, func(suffix string) bool { return strings.HasSuffix(source, suffix) })
+	if strings.Contains(source, "://") || !isArchive && !strings.ContainsRune(source, filepath.Separator) {
 		return "", false
 	}
 	path, err := filepath.Abs(source)
@@ -352,6 +351,9 @@ func packageTrashVerb(flags *flag.FlagSet) action {
 		}
 		type trashed struct{ ID, Label, At string }
 		return printJSONOrText(t, format, "trash", answer, func(all []trashed) string {
+			if len(all) == 0 {
+				return "the trash is empty\n"
+			}
 			rows := table{}
 			rows.addRow("ID", "WHAT", "SINCE")
 			for _, one := range all {

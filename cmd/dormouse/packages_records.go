@@ -13,8 +13,8 @@ import (
 	"dormouse/plugins/thunder"
 )
 
-// packageRecord is a package as Packager.list and Packager.show return it.
-type packageRecord struct {
+// installedPackage is a package as Packager.list and Packager.show return it.
+type installedPackage struct {
 	Name        string `json:"name"`
 	Version     string `json:"version"`
 	Origin      string `json:"origin"`
@@ -67,17 +67,17 @@ type packageRecord struct {
 }
 
 // UnmarshalJSON keeps the record as the host sent it, beside the fields that are read.
-func (r *packageRecord) UnmarshalJSON(raw []byte) error {
-	type plain packageRecord
+func (r *installedPackage) UnmarshalJSON(raw []byte) error {
+	type plain installedPackage
 	r.raw = slices.Clone(raw)
 	return json.Unmarshal(raw, (*plain)(r))
 }
 
 // MarshalJSON returns the record as the host sent it.
-func (r packageRecord) MarshalJSON() ([]byte, error) { return r.raw.MarshalJSON() }
+func (r installedPackage) MarshalJSON() ([]byte, error) { return r.raw.MarshalJSON() }
 
 // listPackages returns all packages.
-func (c *client) listPackages(ctx context.Context) (all []packageRecord, err error) {
+func (c *client) listPackages(ctx context.Context) (all []installedPackage, err error) {
 	result, err := c.call(ctx, "Packager.list", nil)
 	if err == nil {
 		if err = json.Unmarshal(result, &all); err != nil {
@@ -92,7 +92,7 @@ var errUnknownPackage = errors.New("there is no package")
 
 // getPackage returns one package. If it does not exist, the error wraps errUnknownPackage and
 // lists similar names, or all of them.
-func (c *client) getPackage(ctx context.Context, name string) (r packageRecord, err error) {
+func (c *client) getPackage(ctx context.Context, name string) (r installedPackage, err error) {
 	result, err := c.call(ctx, "Packager.show", map[string]string{"package": name})
 	if hasAnyErrorNumber(err, thunder.UnknownKey) {
 		return r, c.unknownPackageError(ctx, name)
@@ -123,7 +123,7 @@ func (c *client) unknownPackageError(ctx context.Context, name string) error {
 
 // packagesTable returns the packages as a table for a person, and where to look for what failed;
 // "" without packages.
-func packagesTable(all []packageRecord, width int) string {
+func packagesTable(all []installedPackage, width int) string {
 	if len(all) == 0 {
 		return ""
 	}
@@ -140,7 +140,7 @@ func packagesTable(all []packageRecord, width int) string {
 }
 
 // statusText returns the status, and of an operation under way its phase and version.
-func (r packageRecord) statusText() string {
+func (r installedPackage) statusText() string {
 	switch {
 	case r.Phase == "":
 		return r.Status
@@ -159,7 +159,7 @@ func textOrDash(text string) string {
 }
 
 // detailsText returns everything about the package, for a person.
-func (r packageRecord) detailsText() string {
+func (r installedPackage) detailsText() string {
 	rows := table{}
 	add := func(name, value string) {
 		if value != "" {
@@ -198,7 +198,7 @@ func (r packageRecord) detailsText() string {
 }
 
 // print prints everything about the package.
-func (r packageRecord) print(t *terminal, format *outputFormat) error {
+func (r installedPackage) print(t *terminal, format *outputFormat) error {
 	if format.isJSON() {
 		return t.printIndentedJSON(r)
 	}

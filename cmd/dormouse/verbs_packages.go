@@ -5,7 +5,7 @@ func packageVerbs() []verb {
 	return []verb{
 		{
 			name: "plugin install", args: "SOURCE...", summary: "install a package with its plugins",
-			doc: "SOURCE is an archive or a directory, oci://HOST/REPOSITORY:TAG, an OCI layout DIRECTORY:TAG, the\n" +
+			doc: "SOURCE is an archive, a directory (./DIR), oci://HOST/REPOSITORY:TAG, an OCI layout DIRECTORY:TAG, the\n" +
 				"address of an archive, or a name in the catalogue. What is not signed by a key in [packages] is\n" +
 				"taken only from this machine, unless the configuration says otherwise. The host goes on by itself\n" +
 				"after a restart; --wait returns when it is done.",
