@@ -1,0 +1,88 @@
+package main
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// writePackageOf writes a directory with a package whose instance runs an example, and returns
+// its path. more is added to plugin.toml.
+func writePackageOf(t *testing.T, name, version, example, callsign, more string) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), name)
+	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	program, err := os.ReadFile(filepath.Join(examples, example))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "bin", example), program, 0o755)
+	}
+	text := "name = \"" + name + "\"\nversion = \"" + version + "\"\n" + more +
+		"\n[program]\nlinux-amd64 = \"bin/" + example + "\"\nlinux-arm64 = \"bin/" + example + "\"\n" +
+		"\n[[instance]]\ncallsign = \"" + callsign + "\"\nstart-mode = \"activated\"\n"
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, "plugin.toml"), []byte(text), 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// The verbs about packages take a package through its whole life.
+func TestPackageVerbs(t *testing.T) {
+	h := startHost(t, t.TempDir(), "")
+	h.wait(t, "ready")
+	first := writePackageOf(t, "clock", "1.0.0", "counter", "Clock", "")
+	h.dormouse(t, "package", "list").expect(t, exitDone, "no package is installed")
+	h.dormouse(t, "plugin", "install", first, "--wait").expect(t, exitDone, "clock 1.0.0: install done")
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Clock ", "PACKAGE  VERSION  ORIGIN  STATUS", "clock    1.0.0    local   INSTALLED")
+	h.dormouse(t, "plugin", "show", "clock").expect(t, exitDone, "package   clock", "instance  Clock, ", "you can ")
+	h.dormouse(t, "plugin", "show", "Clock").expect(t, exitDone, "callsign ", "package        clock")
+	h.dormouse(t, "plugin", "upgrade", "clock").expect(t, exitFailed, "!cannot upgrade clock: ", "!name the archive, directory or address")
+	h.dormouse(t, "plugin", "rollback", "clock").expect(t, exitFailed, "!only a failed upgrade can be rolled back")
+	h.dormouse(t, "plugin", "disable", "clock", "--wait").expect(t, exitDone, "disable done")
+	h.dormouse(t, "package", "list").expect(t, exitDone, "DISABLED")
+	h.dormouse(t, "plugin", "enable", "clock", "--wait").expect(t, exitDone, "enable done")
+	h.dormouse(t, "plugin", "uninstall", "nothing", "clock", "--wait").expect(t, exitFailed, "!cannot uninstall nothing: ", "clock 1.0.0: uninstall done")
+	h.dormouse(t, "plugin", "history", "clock").expect(t, exitDone, "install ", "uninstall ")
+	var history []packageEnd
+	if err := json.Unmarshal([]byte(h.dormouse(t, "plugin", "history", "-o", "json").out), &history); err != nil || len(history) == 0 || history[0].To != "1.0.0" {
+		t.Errorf("%+v, %v", history, err)
+	}
+	h.dormouse(t, "package", "sync", "--dry-run").expect(t, exitDone, "database and file system agree")
+	h.dormouse(t, "package", "trash").expect(t, exitDone)
+	h.dormouse(t, "package", "browse").expect(t, exitFailed, "!set catalogue in [packages]")
+}
+
+// A word without a slash is the name of a package, unless it ends as an archive does.
+func TestPathOfSource(t *testing.T) {
+	for source, want := range map[string]bool{
+		"clock": false, "clock.tar.zst": true, "./clock": true, "/srv/clock": true, "dir/clock.tgz": true,
+		"oci://host/clock:1": false, "https://host/clock.tar.gz": false, "clock-1.0.tar.gz": true,
+	} {
+		path, is := pathOfSource(source)
+		if is != want || is && !filepath.IsAbs(path) {
+			t.Errorf("%s: %q, %v", source, path, is)
+		}
+	}
+}
+
+// The verbs about flows set states by name, and say why nothing is published.
+func TestFlowVerbs(t *testing.T) {
+	h := startHost(t, t.TempDir(), "")
+	h.wait(t, "ready")
+	h.dormouse(t, "flow", "list").expect(t, exitDone, "no package declares a flow")
+	h.dormouse(t, "flow", "pause", "texts").expect(t, exitDone, "texts is paused")
+	h.dormouse(t, "flow", "list").expect(t, exitDone, "texts  -     paused")
+	h.dormouse(t, "flow", "publish", "nothing", "text").expect(t, exitFailed, "!cannot publish to nothing: ")
+	h.dormouse(t, "flow", "dead", "list", "texts").expect(t, exitDone, "KEY")
+	h.dormouse(t, "flow", "dead", "retry", "texts").expect(t, exitUsage, "!either the KEYs of dead letters or --all")
+	h.dormouse(t, "flow", "dead", "show", "texts", "x").expect(t, exitUsage, "!is not the KEY of a dead letter")
+	if out := h.dormouse(t, "flow", "show", "texts", "-o", "json").out; !strings.Contains(out, `"state": "paused"`) {
+		t.Error(out)
+	}
+}
