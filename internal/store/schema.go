@@ -46,7 +46,15 @@ CREATE TABLE layout (
 // only ever added. The error wraps ErrNewer if the file has a version that is not among them.
 func (s *Store) Define(name string, versions ...string) error {
 	tables := owner{name, versions}
-	err := s.Update(context.Background(), tables.bringUpToDate)
+	isUpToDate := false
+	err := s.View(context.Background(), func(tx *Tx) error {
+		has, err := tables.version(tx)
+		isUpToDate = has == len(versions)
+		return err
+	})
+	if err == nil && !isUpToDate {
+		err = s.Update(context.Background(), tables.bringUpToDate)
+	}
 	if err != nil && !atomicfile.IsNoRoom(err) {
 		return err
 	}
@@ -84,12 +92,20 @@ func makeOwnTables(tx *Tx) error {
 	return own.bringUpToDate(tx)
 }
 
+// version returns the version of the owner's tables, 0 if there are none.
+func (o owner) version(tx *Tx) (has int, err error) {
+	err = tx.QueryRow("SELECT version FROM owners WHERE name = ?", o.name).Scan(&has)
+	if err != nil && !errors.Is(err, sql.ErrNoRows) {
+		return 0, fmt.Errorf("cannot read the version of %s: %w", o.name, err)
+	}
+	return has, nil
+}
+
 // bringUpToDate runs the versions that the file does not have yet.
 func (o owner) bringUpToDate(tx *Tx) error {
-	has := 0
-	err := tx.QueryRow("SELECT version FROM owners WHERE name = ?", o.name).Scan(&has)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return fmt.Errorf("cannot read the version of %s: %w", o.name, err)
+	has, err := o.version(tx)
+	if err != nil {
+		return err
 	}
 	if has > len(o.versions) {
 		return fmt.Errorf("%w: its %s have version %d, this program knows %d; install the newer one again", ErrNewer, o.name, has, len(o.versions))
