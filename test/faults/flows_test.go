@@ -143,6 +143,25 @@ func post(h *host, id, text string) (status int, answer string, err error) {
 	return response.StatusCode, string(body), err
 }
 
+// What a source's own plugin publishes goes to the topics of the source, over the host's socket
+// for the plugin.
+func TestPluginPublishesToItsSource(t *testing.T) {
+	runBeside(t)
+	s := newFlowSite(t)
+	h := s.startWithLines()
+	var id string
+	h.must("Lines.say", "one\ntwo", &id)
+	drained(h)
+	if text, err := os.ReadFile(s.kept); err != nil || string(text) != "ONE\nTWO\n" {
+		t.Errorf("the sink has %q, %v", text, err)
+	}
+	h.must("Flows.stop", map[string]any{"flow": "texts"}, nil)
+	if err := h.ask("Lines.say", "three", &id); err == nil || !strings.Contains(err.Error(), "it is stopped: dormouse flow run texts") {
+		t.Errorf("to a stopped flow: %v", err)
+	}
+	h.end()
+}
+
 // Each cell of the table of a flow's state and its plugin's readiness, with real processes:
 // processed, queued and processed once the cause is gone, or rejected.
 func TestEffectsOfFlowAndPluginState(t *testing.T) {

@@ -1,5 +1,6 @@
 // Lines is a plugin with one flow of each kind: a source that cuts texts into lines, a
-// transform that makes them upper case, and a sink that appends them to a file.
+// transform that makes them upper case, and a sink that appends them to a file. Its method say
+// publishes a line by itself.
 package main
 
 import (
@@ -14,7 +15,10 @@ import (
 
 func main() { sdk.Serve(&lines{}) }
 
-type lines struct{ file string } // the path of the file
+type lines struct {
+	in   *sdk.Instance
+	file string // path
+}
 
 // Initialize reads the configuration. Without the key file, the file is lines.txt in the
 // persistent directory.
@@ -23,7 +27,7 @@ func (l *lines) Initialize(_ context.Context, in *sdk.Instance) error {
 		File string `json:"file"`
 	}{filepath.Join(in.Persistent, "lines.txt")}
 	err := in.Configuration.Decode(&config)
-	l.file = config.File
+	l.in, l.file = in, config.File
 	return err
 }
 
@@ -31,6 +35,15 @@ func (l *lines) Deinitialize(context.Context, sdk.Reason) error { return nil }
 
 func (l *lines) Information() sdk.Information {
 	return sdk.Information{Description: "cuts texts into lines and keeps them", Version: sdk.Version{Major: 1}}
+}
+
+func (l *lines) Methods() sdk.Methods { return sdk.Methods{"say": sdk.Method(l.say)} }
+
+// say publishes a line to the plugin's own source, and returns the id of the message. What a
+// source's own plugin publishes is a result, so it does not come to Process of the source.
+func (l *lines) say(ctx context.Context, line string) (id string, err error) {
+	id, _, err = l.in.Host.Publish(ctx, "texts", sdk.Message{ContentType: "text/plain", Body: []byte(line)})
+	return id, err
 }
 
 // Process works on one message of the flow.
