@@ -247,6 +247,27 @@ func otherVerbs() []verb {
 			prepare: packageSignVerb,
 		},
 		{
+			name: "package push", args: "FILE REFERENCE", summary: "write a package into an OCI registry",
+			doc: "REFERENCE is oci://HOST/REPOSITORY[:TAG]; the tag is the version if it is left out. With --catalogue it is\n" +
+				"a catalogue, in which `package browse` then shows the package. Logins come from docker's config.json,\n" +
+				"or with --user from the standard input. Prints the reference with its digest. No host need run.",
+			example: "dormouse package push counter-1.0.0.tar.zst oci://registry.example/plugins --catalogue",
+			prepare: packagePushVerb,
+		},
+		{
+			name: "package want", args: "REFERENCE CENTRAL", summary: "wish that many machines have a package",
+			doc: "Every host whose configuration names the repository CENTRAL installs what REFERENCE is now, or changes\n" +
+				"to it, up or down. An earlier wish for the same package is replaced. `package wishes` on a machine\n" +
+				"shows what became of it.",
+			example: "dormouse package want oci://registry.example/plugins/counter:1.0.0 oci://registry.example/wishes",
+			prepare: packageWantVerb,
+		},
+		{
+			name: "package wishes", summary: "what the central repository wishes, and what became of it",
+			example: "dormouse package wishes --again",
+			prepare: packageWishesVerb,
+		},
+		{
 			name: "token add", args: "NAME", summary: "make a token by which a client is known, and print it once",
 			doc: "The client sends it as \"Authorization: Bearer TOKEN\", or a websocket as ?token=TOKEN. Rows\n" +
 				"[[access]] of the configuration say what it may do. The host need not run.",
