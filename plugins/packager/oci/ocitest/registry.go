@@ -78,24 +78,19 @@ func (f *Registry) putManifest(repository, name string, raw []byte) {
 	f.manifests[repository][name] = raw
 }
 
-// Forget removes all repositories, and returns a function that puts them back.
-func (f *Registry) Forget() (restore func()) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	before := f.manifests
-	f.manifests = make(map[string]map[string][]byte)
-	return func() {
-		f.mu.Lock()
-		defer f.mu.Unlock()
-		f.manifests = before
-	}
-}
-
 // Tag returns the manifest under a tag, nil for none.
 func (f *Registry) Tag(repository, name string) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.manifests[repository][name]
+}
+
+// Blob returns the blob that the path of a request names.
+func (f *Registry) Blob(path string) []byte {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, _, name := split(path)
+	return f.blobs[name]
 }
 
 // Asked returns the requests so far that have the text, and forgets all.
@@ -145,14 +140,21 @@ func (f *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if before != nil && before(w, r) {
 		return
 	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
 	repository, kind, name := split(r.URL.Path)
 	switch {
 	case kind == "tags":
 		f.serveTags(w, repository)
+	case kind == "blobs" && r.Method == http.MethodPost:
+		w.Header().Set("Location", "/v2/"+repository+"/blobs/uploads/1")
+		w.WriteHeader(http.StatusAccepted)
+	case kind == "blobs" && r.Method == http.MethodPut:
+		body, _ := io.ReadAll(r.Body)
+		f.mu.Lock()
+		f.blobs[r.URL.Query().Get("digest")] = body
+		f.mu.Unlock()
+		w.WriteHeader(http.StatusCreated)
 	case kind == "blobs":
-		f.serveBlob(w, r, repository, name)
+		f.serveBlob(w, r)
 	case kind == "manifests":
 		f.serveManifest(w, r, repository, name)
 	default:
@@ -161,6 +163,8 @@ func (f *Registry) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (f *Registry) serveTags(w http.ResponseWriter, repository string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.manifests[repository] == nil {
 		Refuse(w, http.StatusNotFound, "NAME_UNKNOWN")
 		return
@@ -175,31 +179,25 @@ func (f *Registry) serveTags(w http.ResponseWriter, repository string) {
 	_ = json.NewEncoder(w).Encode(map[string]any{"name": repository, "tags": tags})
 }
 
-func (f *Registry) serveBlob(w http.ResponseWriter, r *http.Request, repository, name string) {
-	switch r.Method {
-	case http.MethodPost:
-		w.Header().Set("Location", "/v2/"+repository+"/blobs/uploads/1")
-		w.WriteHeader(http.StatusAccepted)
-		return
-	case http.MethodPut:
-		body, _ := io.ReadAll(r.Body)
-		f.blobs[r.URL.Query().Get("digest")] = body
-		w.WriteHeader(http.StatusCreated)
-		return
-	}
-	whole, ok := f.blobs[name]
-	if !ok {
+func (f *Registry) serveBlob(w http.ResponseWriter, r *http.Request) {
+	whole := f.Blob(r.URL.Path)
+	if whole == nil {
 		Refuse(w, http.StatusNotFound, "BLOB_UNKNOWN")
 		return
 	}
-	if f.body != nil {
-		whole = f.body(whole)
+	f.mu.Lock()
+	change := f.body
+	f.mu.Unlock()
+	if change != nil {
+		whole = change(whole)
 	}
 	w.Header().Set("Content-Type", "application/octet-stream")
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(whole))
 }
 
 func (f *Registry) serveManifest(w http.ResponseWriter, r *http.Request, repository, name string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if r.Method == http.MethodPut {
 		body, _ := io.ReadAll(r.Body)
 		f.putManifest(repository, name, body)
