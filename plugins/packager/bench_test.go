@@ -14,7 +14,7 @@ import (
 	"dormouse/plugins/packager/records"
 )
 
-// BenchmarkUnchangedSync opens a hundred packages that have not changed: records, synchronisation
+// BenchmarkUnchangedSync opens a hundred packages that have not changed: records, synchronization
 // and the instances of each. It must take at most 150 ms.
 func BenchmarkUnchangedSync(b *testing.B) {
 	root := b.TempDir()

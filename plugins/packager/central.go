@@ -191,7 +191,7 @@ func (p *Packager) tryWish(name string) (pause time.Duration, err error) {
 	if err != nil || !begins {
 		return n.pause(p.options.Clock()), err
 	}
-	_, err = p.beginInstall(records.Request{
+	err = p.Install(records.Request{
 		ID: n.Operation, Source: n.Reference, Named: name, Origin: records.Official, By: byCentral,
 		Replace: true, Downgrade: true, Grant: n.Grant,
 	})

@@ -25,8 +25,8 @@ var (
 	ErrBadRequest = errors.New("wrong parameters")
 	// ErrNoRegistry means that a reference needs a registry, and none is configured.
 	ErrNoRegistry = errors.New("no registry is configured")
-	// ErrCancelled means that a client has cancelled the operation.
-	ErrCancelled = errors.New("cancelled")
+	// ErrCanceled means that a client has canceled the operation.
+	ErrCanceled = errors.New("canceled")
 	// ErrInterrupted means that hosts ended twice while they worked on the operation.
 	ErrInterrupted = errors.New("interrupted")
 	// ErrTrial means that a new version did not stay active and healthy.
@@ -61,7 +61,7 @@ var errorNumbers = []struct {
 	{isA[*records.StateError], thunder.IllegalState},
 	{wraps(ErrNotPossible), thunder.IllegalState},
 	{wraps(shell.ErrUnavailable), thunder.Unavailable},
-	{wraps(ErrCancelled), thunder.Aborted},
+	{wraps(ErrCanceled), thunder.Aborted},
 	{wraps(context.DeadlineExceeded), thunder.TimedOut},
 	{wraps(fs.ErrNotExist), thunder.NotExist},
 	{atomicfile.IsNoRoom, thunder.General},

@@ -23,11 +23,11 @@ type operation struct {
 
 	switchBegun time.Time // when the first instance may have been replaced
 
-	ctx       context.Context // ends when the operation is cancelled or the host stops
+	ctx       context.Context // ends when the operation is canceled or the host stops
 	cancel    context.CancelCauseFunc
-	cancelled atomic.Bool
+	canceled  atomic.Bool
 	entered   bool // its record says so, or said so; Packager.mu guards it
-	committed bool // it can't be cancelled any more; Packager.mu guards it
+	committed bool // it can't be canceled any more; Packager.mu guards it
 	done      chan struct{}
 }
 
@@ -147,6 +147,7 @@ func (o *operation) enter() error {
 		case records.Enable:
 			r.Disabled = false
 			phase = records.Starting
+		default:
 		}
 		r.Operation = &records.Operation{Request: o.request, Phase: phase, Starts: 1, Begun: o.begun}
 		return nil
@@ -171,6 +172,7 @@ func (o *operation) checkPossible(r records.Record) error {
 		if r.Disabled {
 			return fmt.Errorf("%w: %s is disabled already", ErrNotPossible, o.name)
 		}
+	default:
 	}
 	return nil
 }
@@ -201,8 +203,8 @@ func (o *operation) run() {
 	if err != nil && o.p.ctx.Err() != nil {
 		return
 	}
-	if err != nil && o.cancelled.Load() {
-		err = ErrCancelled
+	if err != nil && o.canceled.Load() {
+		err = ErrCanceled
 	}
 	o.end(err)
 }
@@ -243,7 +245,7 @@ func (o *operation) recordEnd(err error) error {
 			}
 			return nil
 		})
-	case errors.Is(err, ErrCancelled):
+	case errors.Is(err, ErrCanceled):
 		return o.step(records.Cancel, func(r *records.Record) error {
 			r.Operation = nil
 			return nil
@@ -297,8 +299,8 @@ func (o *operation) noteEnded(err error) {
 	}
 	log := o.p.log.Info()
 	switch {
-	case errors.Is(err, ErrCancelled):
-		ended.Result = "cancelled"
+	case errors.Is(err, ErrCanceled):
+		ended.Result = "canceled"
 	case err != nil:
 		ended.Result, ended.Reason = "failed", err.Error()
 		log = o.p.log.Error().Err(err)
@@ -317,7 +319,7 @@ func (o *operation) step(e records.Event, apply func(*records.Record) error) err
 }
 
 // enterPhase records that the operation has come to a phase. The error says that the operation
-// was cancelled or that the host stops, or that the phase can't be recorded.
+// was canceled or that the host stops, or that the phase can't be recorded.
 func (o *operation) enterPhase(phase records.Phase, apply ...func(*records.Record)) error {
 	if phase.CanCancel() && o.ctx.Err() != nil {
 		return context.Cause(o.ctx)
@@ -344,7 +346,7 @@ func (p *Packager) Cancel(name string) error {
 	case o == nil || record.Operation == nil:
 		return fmt.Errorf("%w: no operation on %s is under way", ErrNotPossible, name)
 	case !record.Operation.Phase.CanCancel() || !o.cancelUnlessCommitted():
-		return fmt.Errorf("%w: %s of %s is %s, which can't be cancelled any more", ErrNotPossible, o.request.Verb, name, record.Operation.Phase)
+		return fmt.Errorf("%w: %s of %s is %s, which can't be canceled any more", ErrNotPossible, o.request.Verb, name, record.Operation.Phase)
 	}
 	return nil
 }
@@ -356,13 +358,13 @@ func (o *operation) cancelUnlessCommitted() bool {
 	if o.committed {
 		return false
 	}
-	o.cancelled.Store(true)
-	o.cancel(ErrCancelled)
+	o.canceled.Store(true)
+	o.cancel(ErrCanceled)
 	return true
 }
 
-// commit makes the operation one that can't be cancelled any more. The error says that it was
-// cancelled already, or that the host stops.
+// commit makes the operation one that can't be canceled any more. The error says that it was
+// canceled already, or that the host stops.
 func (o *operation) commit() error {
 	o.p.mu.Lock()
 	defer o.p.mu.Unlock()

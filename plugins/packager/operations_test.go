@@ -287,7 +287,7 @@ func TestSameTypeOrCallsign(t *testing.T) {
 }
 
 // One operation on a package is under way at a time; those on others go on beside it. It can be
-// cancelled up to its switch, and then leaves nothing.
+// canceled up to its switch, and then leaves nothing.
 func TestOneAtATimeAndCancel(t *testing.T) {
 	run(t, func(r *rig) {
 		slow := make(chan struct{})
@@ -311,7 +311,7 @@ func TestOneAtATimeAndCancel(t *testing.T) {
 		r.must(r.Cancel("q"))
 		r.wait()
 		if _, found := r.records.Get("q"); found {
-			t.Error("a cancelled first installation is still known")
+			t.Error("a canceled first installation is still known")
 		}
 		if names, err := r.dirs.Packages(); err != nil || len(names) != 1 {
 			t.Errorf("on the disk are %v, %v", names, err)

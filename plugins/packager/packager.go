@@ -111,7 +111,7 @@ type Packager struct {
 	closed   bool
 	opened   bool // the directories exist
 
-	// What the synchronisation at the start leaves for Start.
+	// What the synchronization at the start leaves for Start.
 	laterRequests []records.Request
 	withBundled   bool
 	databaseLost  error // why the database looks lost, nil if it does not
@@ -154,7 +154,7 @@ func (p *Packager) open() (err error) {
 		err = errors.Join(p.removeOldUploads(), p.synchronizeAtStart())
 	}
 	if err != nil { // a host with a full disk starts all the same
-		p.log.Error().Err(err).Msg("cannot synchronise the packages")
+		p.log.Error().Err(err).Msg("cannot synchronize the packages")
 	}
 	p.declareAllFlows() // before any client can publish
 	return nil

@@ -20,24 +20,18 @@ import (
 // Install begins to install what the request names, and returns at once. What can be seen to be
 // wrong without the network is an error; all else is told as an event.
 func (p *Packager) Install(r records.Request) error {
-	_, err := p.beginInstall(r)
-	return err
-}
-
-// beginInstall is Install that returns the id of the operation.
-func (p *Packager) beginInstall(r records.Request) (id string, err error) {
 	r.Verb = records.Install // or upgrade, if it is installed
 	if r.Source == "" {
-		return "", fmt.Errorf("%w: package is missing", ErrBadRequest)
+		return fmt.Errorf("%w: package is missing", ErrBadRequest)
 	}
 	if a := r.Architecture; a != "" && a != manifest.Platform() && a != runtime.GOARCH {
-		return "", fmt.Errorf("%w: this machine runs %s, not %s", ErrBadRequest, manifest.Platform(), a)
+		return fmt.Errorf("%w: this machine runs %s, not %s", ErrBadRequest, manifest.Platform(), a)
 	}
 	name, err := p.nameOf(&r)
 	if err != nil {
-		return "", err
+		return err
 	}
-	return p.beginWithID(name, r)
+	return p.begin(name, r)
 }
 
 // beginWithID begins an operation and returns its id.

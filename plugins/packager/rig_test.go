@@ -119,13 +119,13 @@ func (r *rig) restart(change func()) {
 
 func (r *rig) dataDir(callsign string) string { return filepath.Join(r.root, "persistent", callsign) }
 
-// behaviour is what the configuration of a plugin says of it.
-type behaviour struct {
+// behavior is what the configuration of a plugin says of it.
+type behavior struct {
 	Writes string `json:"writes"`
 	Fails  string `json:"fails"`
 }
 
-func behaviourOf(p configs.Plugin) (b behaviour) {
+func behaviorOf(p configs.Plugin) (b behavior) {
 	_ = json.Unmarshal(p.ConfigurationJSON(), &b)
 	return b
 }
@@ -140,7 +140,7 @@ func (r *rig) probe(ctx context.Context, p configs.Plugin) (shell.Information, e
 			return shell.Information{}, ctx.Err()
 		}
 	}
-	if behaviourOf(p).Fails == "probe" {
+	if behaviorOf(p).Fails == "probe" {
 		return shell.Information{}, errBroken
 	}
 	_, err := os.Stat(p.Executable)
@@ -155,7 +155,7 @@ func (r *rig) newPlugin(config func() configs.Plugin, sink shell.Sink) shell.Bac
 		if action != shelltest.Initialize {
 			return nil
 		}
-		b, dir := behaviourOf(config()), r.dataDir(config().Callsign)
+		b, dir := behaviorOf(config()), r.dataDir(config().Callsign)
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
@@ -280,6 +280,19 @@ func (r *rig) wait() {
 		<-done
 		synctest.Wait() // a rollback by itself may follow
 	}
+}
+
+// waitUntil waits until is returns true, which some work in the bubble leads to.
+func (r *rig) waitUntil(is func() bool) {
+	r.Helper()
+	for range 10_000 {
+		if is() {
+			return
+		}
+		synctest.Wait()
+		<-time.After(time.Millisecond)
+	}
+	r.Fatal("not in time")
 }
 
 func (r *rig) must(err error) {

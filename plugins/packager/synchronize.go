@@ -41,7 +41,7 @@ func (p *Packager) synchronizeAtStart() error {
 		err = p.insertAllAtStart()
 		p.withBundled = true
 	case another:
-		p.log.Info().Str("from", note.Release).Str("to", release(p.options.Version)).Msg("another version of Dormouse: the packages are not synchronised, only the bundled ones are looked at")
+		p.log.Info().Str("from", note.Release).Str("to", release(p.options.Version)).Msg("another version of Dormouse: the packages are not synchronized, only the bundled ones are looked at")
 		p.withBundled = true
 	default:
 		err = p.synchronizeUnlessLost(hadFiles)
@@ -63,10 +63,10 @@ func (p *Packager) makeFiles(mayBeMissing bool) (wasThere bool, err error) {
 	return ownedtree.IsMarked(p.dirs.FilesDir()), nil
 }
 
-// synchronizeUnlessLost is the ordinary synchronisation of a start.
+// synchronizeUnlessLost is the ordinary synchronization of a start.
 func (p *Packager) synchronizeUnlessLost(hadFiles bool) error {
 	if lost := p.whyLost(hadFiles); lost != nil {
-		p.log.Error().Err(lost).Msg("the packages are not synchronised, and nothing is deleted; if this is as it should be, do it once by: dormouse package sync --really")
+		p.log.Error().Err(lost).Msg("the packages are not synchronized, and nothing is deleted; if this is as it should be, do it once by: dormouse package sync --really")
 		return nil
 	}
 	actions, err := p.plan()
@@ -77,7 +77,7 @@ func (p *Packager) synchronizeUnlessLost(hadFiles bool) error {
 		p.log.Info().Str("package", a.Name).Msg(a.String())
 		failpoint.Hit("package.syncing")
 		if err := p.carryOut(a, false); err != nil {
-			p.log.Error().Err(err).Str("package", a.Name).Msg("could not synchronise the package, it is left as it is")
+			p.log.Error().Err(err).Str("package", a.Name).Msg("could not synchronize the package, it is left as it is")
 		}
 	}
 	return nil
@@ -211,7 +211,7 @@ func (p *Packager) carryOut(a agreement.Action, running bool) error {
 	}
 }
 
-// bySync says in the history that a synchronisation began an operation.
+// bySync says in the history that a synchronization began an operation.
 const bySync = "sync"
 
 // requestForFiles returns the request that installs what lies among the files.

@@ -40,7 +40,7 @@ func (r *rig) sides() (database, files string) {
 	r.Helper()
 	if record, found := r.records.Get("p"); found {
 		database = record.ShownVersion()
-		if _, _, whole, err := r.Packager.database.Find(record.Serving.Digest); err != nil || !whole {
+		if _, _, whole, err := r.database.Find(record.Serving.Digest); err != nil || !whole {
 			r.Errorf("the archive of %s is not in the database, %v", database, err)
 		}
 	}

@@ -71,9 +71,10 @@ func TestTrialEndsByClient(t *testing.T) {
 	run(t, func(r *rig) {
 		r.install(r.simple("1.0.0", ""))
 		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
-		for record, _ := r.records.Get("p"); record.Operation.Phase != records.Trial; record, _ = r.records.Get("p") {
-			time.Sleep(time.Millisecond)
-		}
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
 		sh, _ := r.supervisor.Shell("P")
 		r.must(sh.Deactivate(r.Context(), shell.Requested))
 		r.expectError(r.Cancel("p"), ErrNotPossible)

@@ -144,7 +144,7 @@ func killInPackageOperation(t *testing.T, s *packageSite, o packageOperation, po
 
 // A host that is killed while it brings database and files into agreement is followed by one that
 // finishes that.
-func TestKilledSynchronisation(t *testing.T) {
+func TestKilledSynchronization(t *testing.T) {
 	t.Parallel()
 	for _, source := range []string{"database", "filesystem"} {
 		for _, point := range []string{"syncing", "written", "unlinked", "trashed"} {

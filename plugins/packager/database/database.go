@@ -121,7 +121,7 @@ func (d *Database) Make() error {
 	}
 	err := os.MkdirAll(d.blobDir(), 0o700)
 	if err == nil {
-		_, err = d.writeBlob([]byte(emptyText))
+		err = d.writeBlob([]byte(emptyText))
 	}
 	if err == nil {
 		_, err = os.Lstat(filepath.Join(d.dir, indexName))
@@ -217,7 +217,7 @@ func (d *Database) Add(path string, e Entry) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if _, err := d.writeBlob(raw); err != nil {
+	if err := d.writeBlob(raw); err != nil {
 		return fmt.Errorf("cannot add %s to the database: %w", e.Name, err)
 	}
 	i, err := d.readIndex()
@@ -323,10 +323,9 @@ func (d *Database) writeIndex(i index) error {
 	return nil
 }
 
-// writeBlob writes a small blob durably and returns its path.
-func (d *Database) writeBlob(raw []byte) (path string, err error) {
-	path = d.blobPath(digestOf(raw))
-	return path, atomicfile.Write(path, raw, 0o600)
+// writeBlob writes a small blob durably.
+func (d *Database) writeBlob(raw []byte) error {
+	return atomicfile.Write(d.blobPath(digestOf(raw)), raw, 0o600)
 }
 
 func (d *Database) blobDir() string { return filepath.Join(d.dir, "blobs", "sha256") }

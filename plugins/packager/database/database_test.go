@@ -12,13 +12,13 @@ import (
 )
 
 // add adds an archive with that text.
-func add(t *testing.T, d *Database, name, version, digest, text string) Entry {
+func add(t *testing.T, d *Database, version, digest, text string) Entry {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "archive")
 	must(t, os.WriteFile(path, []byte(text), 0o600))
 	blob, size, err := Digest(bytes.NewReader([]byte(text)))
 	must(t, err)
-	e := Entry{Name: name, Version: version, Digest: digest, Blob: blob, Size: size}
+	e := Entry{Name: "p", Version: version, Digest: digest, Blob: blob, Size: size}
 	must(t, d.Add(path, e))
 	return e
 }
@@ -39,9 +39,9 @@ func TestDatabase(t *testing.T) {
 		t.Error("it is there before it was made")
 	}
 	must(t, d.Claim())
-	one := add(t, d, "p", "1.0.0+b1", "sha256:p1", "one")
-	two := add(t, d, "p", "2.0.0", "sha256:p2", "two")
-	other := add(t, d, "p", "2.0.0", "sha256:p2b", "other bytes")
+	one := add(t, d, "1.0.0+b1", "sha256:p1", "one")
+	two := add(t, d, "2.0.0", "sha256:p2", "two")
+	other := add(t, d, "2.0.0", "sha256:p2b", "other bytes")
 	d = At(dir)
 	all, err := d.Entries()
 	if diff := cmp.Diff([]Entry{one, two, other}, all); diff != "" || err != nil {
@@ -81,8 +81,8 @@ func TestDatabase(t *testing.T) {
 func TestAddTwice(t *testing.T) {
 	d := At(filepath.Join(t.TempDir(), "database"))
 	must(t, d.Claim())
-	add(t, d, "p", "1.0.0", "sha256:p1", "one")
-	again := add(t, d, "p", "1.0.0", "sha256:p1", "packed anew")
+	add(t, d, "1.0.0", "sha256:p1", "one")
+	again := add(t, d, "1.0.0", "sha256:p1", "packed anew")
 	all, err := d.Entries()
 	if diff := cmp.Diff([]Entry{again}, all); diff != "" || err != nil {
 		t.Errorf("%v (-want +got):\n%s", err, diff)

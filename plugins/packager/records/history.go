@@ -19,7 +19,7 @@ type Ended struct {
 	// From and To are the versions before and after, empty for none.
 	From string `json:"from,omitempty"`
 	To   string `json:"to,omitempty"`
-	// Result is "done", "failed" or "cancelled".
+	// Result is "done", "failed" or "canceled".
 	Result string    `json:"result"`
 	Reason string    `json:"reason,omitempty"`
 	Begun  time.Time `json:"begun"`

@@ -24,7 +24,7 @@ const (
 // Phase is what an operation does now.
 type Phase string
 
-// The phases of operations. From Switching on an operation can't be cancelled.
+// The phases of operations. From Switching on an operation can't be canceled.
 const (
 	Waiting    Phase = "waiting"
 	Fetching   Phase = "fetching"
@@ -40,7 +40,7 @@ const (
 	Discarding Phase = "removing"
 )
 
-// CanCancel reports whether an operation can be cancelled in this phase.
+// CanCancel reports whether an operation can be canceled in this phase.
 func (p Phase) CanCancel() bool {
 	return slices.Contains([]Phase{Waiting, Fetching, Verifying, Unpacking, Probing, Draining}, p)
 }
