@@ -399,9 +399,9 @@ func packageSyncVerb(flags *flag.FlagSet) action {
 		}
 		answer, err := c.call(ctx, "Packager.sync", map[string]bool{"dryrun": *dryRun, "really": *really})
 		if err != nil {
-			return fmt.Errorf("cannot synchronise: %w", err)
+			return fmt.Errorf("cannot synchronize: %w", err)
 		}
-		return printJSONOrText(t, format, "synchronisation", answer, func(lines []string) string {
+		return printJSONOrText(t, format, "synchronization", answer, func(lines []string) string {
 			if len(lines) == 0 {
 				return "database and file system agree\n"
 			}

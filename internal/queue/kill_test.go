@@ -50,7 +50,7 @@ func work(path, life string) error {
 					fail(err)
 					return
 				}
-				fmt.Println(id)
+				_, _ = fmt.Fprintln(os.Stdout, id)
 			}
 		})
 	}

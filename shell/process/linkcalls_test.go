@@ -42,7 +42,7 @@ func TestErrorOfCallWithoutAnswer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ctx, cancel := timelimit.With(t.Context(), limit)
 				defer cancel()
-				time.Sleep(test.after)
+				<-time.After(test.after)
 				synctest.Wait()
 				err := shellErrorFromGRPC(new(link).errorOfDelivered(ctx, test.err, 0))
 				if err.Error() != test.want || errors.Is(err, context.DeadlineExceeded) != test.late {

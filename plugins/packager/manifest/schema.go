@@ -25,8 +25,8 @@ const draft = "https://json-schema.org/draft/2020-12/schema"
 // parseSchema returns the schema that the text is, of the version 2020-12.
 func parseSchema(text []byte) (*schema, error) {
 	if !json.Valid(text) {
-		var any any
-		return nil, fmt.Errorf("not valid JSON: %w", json.Unmarshal(text, &any))
+		var value any
+		return nil, fmt.Errorf("not valid JSON: %w", json.Unmarshal(text, &value))
 	}
 	var s jsonschema.Schema
 	if err := json.Unmarshal(text, &s); err != nil {

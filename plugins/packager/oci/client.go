@@ -57,7 +57,7 @@ type Client struct {
 
 // NewClient returns a client. The error says that the credentials can't be read.
 func NewClient(o Options) (*Client, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:forcetypeassert // net/http documents the type
+	transport := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck // net/http documents the type
 	transport.ResponseHeaderTimeout = silentTime
 	repeating := retry.NewTransport(&encryptedOnly{next: transport, plainHTTP: o.PlainHTTP})
 	repeating.Policy = func() retry.Policy {

@@ -1,6 +1,7 @@
 package oci
 
 import (
+	"errors"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -9,7 +10,7 @@ import (
 // syncfs is syncfs(2), which reports an error of writing back since Linux 5.8.
 func syncfs(dir *os.File) error {
 	for {
-		if err := unix.Syncfs(int(dir.Fd())); err != unix.EINTR { //nolint:errorlint // a bare errno
+		if err := unix.Syncfs(int(dir.Fd())); !errors.Is(err, unix.EINTR) {
 			return err
 		}
 	}
