@@ -98,8 +98,9 @@ func (d *delivery) takeAndDeliver(ctx context.Context) (placeTaken bool) {
 	}
 	d.working.Go(func() {
 		defer func() { <-d.places }()
-		if why := d.deliver(ctx, t); why != "" {
-			d.flow.setHindrance(why)
+		why := d.deliver(ctx, t)
+		d.flow.setHindrance(why)
+		if why != "" {
 			waitAny(ctx, d.flows.nextChange(), nil, parallelPause)
 		}
 	})
@@ -257,7 +258,7 @@ func (f *Flows) tellDeadLetter(name, id, why string) {
 	if w, err := f.find(name); err == nil {
 		name = w.name
 	}
-	f.Log.Warn().Str("flow", name).Str("message", id).Str("why", why).Msg("a message is a dead letter: dormouse flow dead " + name)
+	f.Log.Warn().Str("flow", name).Str("message", id).Str("why", why).Msg("a message is a dead letter: dormouse flow dead list " + name)
 	f.notify("deadletter", map[string]any{"flow": name, "id": id, "why": why})
 }
 

@@ -392,6 +392,20 @@ func TestMessageThatKills(t *testing.T) {
 	r.expectNothingAsked()
 }
 
+func TestDescribeEnd(t *testing.T) {
+	said := errors.New("the key is hunter2")
+	for want, err := range map[string]error{
+		"it exited on signal 9 (killed)": fmt.Errorf("lost: %w", &shell.ExitError{Signal: 9, LastWords: said}),
+		"it exited with status 1":        &shell.ExitError{Status: 1, LastWords: said},
+		"the memory was exceeded":        fmt.Errorf("%w: %w", shell.ErrMemoryExceeded, said),
+		"the process has exited":         said,
+	} {
+		if got := describeEnd(err); got != want {
+			t.Errorf("%v became %q, want %q", err, got, want)
+		}
+	}
+}
+
 func TestBounds(t *testing.T) {
 	r := newRig(t, setup{config: func(c *configs.Flows) { c.MaxMessages = 3 }})
 	r.declare(declaredFlows(), func(w *configs.Flow) { w.MaxMessages, w.State = 2, configs.FlowPaused })

@@ -82,7 +82,7 @@ func (d *delivery) outcomeOfEnd(sh *shell.Shell, begun time.Time, err error) out
 		st := sh.BriefStatus()
 		for _, t := range st.History {
 			if t.Event == shell.Exit && !t.At.Before(begun) {
-				return outcome{killed: fmt.Sprintf("the plugin ended while it had the message: %v", t.Err)}
+				return outcome{killed: "the plugin ended while it had the message: " + describeEnd(t.Err)}
 			}
 		}
 		if st.State != shell.Activated {
@@ -91,4 +91,18 @@ func (d *delivery) outcomeOfEnd(sh *shell.Shell, begun time.Time, err error) out
 		waitAny(ctx, changed, nil, endTime)
 	}
 	return outcome{notAsked: err.Error()}
+}
+
+// describeEnd returns how a plugin ended, without what it wrote last, which is not for every
+// reader.
+func describeEnd(err error) string {
+	exit, ok := errors.AsType[*shell.ExitError](err)
+	switch {
+	case errors.Is(err, shell.ErrMemoryExceeded):
+		return shell.ErrMemoryExceeded.Error()
+	case ok:
+		return "it exited " + exit.Describe()
+	default:
+		return shell.ErrExited.Error()
+	}
 }

@@ -58,16 +58,18 @@ func (f *Flows) readinessOf(s snapshot) Readiness {
 	return Readiness{Why: whyDown(sh)}
 }
 
-// whyDown returns why an instance that is neither active nor hibernated takes no messages.
+// whyDown returns why an instance that is neither active nor hibernated takes no messages. What
+// led to that may hold what is not for every reader: the status of the instance has it.
 func whyDown(sh *shell.Shell) string {
 	st := sh.BriefStatus()
+	callsign := sh.Callsign()
 	switch {
 	case st.State.IsTransitional():
-		return fmt.Sprintf("%s is in %s", sh.Callsign(), st.State)
+		return fmt.Sprintf("%s is in %s", callsign, st.State)
 	case st.Err != nil:
-		return fmt.Sprintf("%s is %s: %v", sh.Callsign(), wordsFor(st.State), st.Err)
+		return fmt.Sprintf("%s is %s after a failure: dormouse plugin show %s", callsign, wordsFor(st.State), callsign)
 	}
-	return fmt.Sprintf("%s is %s: dormouse plugin activate %s", sh.Callsign(), wordsFor(st.State), sh.Callsign())
+	return fmt.Sprintf("%s is %s: dormouse plugin activate %s", callsign, wordsFor(st.State), callsign)
 }
 
 // wordsFor returns the state as it goes after "is".
