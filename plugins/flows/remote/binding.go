@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -204,7 +205,7 @@ func (b *binding) options() ([]nats.Option, error) {
 		nats.ConnectHandler(func(*nats.Conn) { b.noteConnection(true, nil) }),
 		nats.ReconnectHandler(func(*nats.Conn) { b.noteConnection(true, nil) }),
 		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
-			b.noteConnection(false, cmpError(err, errors.New("it has closed the connection")))
+			b.noteConnection(false, cmp.Or(err, errors.New("it has closed the connection")))
 		}),
 		nats.ReconnectErrHandler(func(_ *nats.Conn, err error) { b.noteConnection(false, err) }),
 		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
@@ -213,12 +214,4 @@ func (b *binding) options() ([]nats.Option, error) {
 	}
 	more, err := b.credentials()
 	return append(options, more...), err
-}
-
-// cmpError returns the first error that is not nil.
-func cmpError(err, otherwise error) error {
-	if err != nil {
-		return err
-	}
-	return otherwise
 }

@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"maps"
 	"math/big"
 	"net"
 	"os"
@@ -108,14 +109,12 @@ func newKey(t *testing.T, create func() (nkeys.KeyPair, error)) key {
 // signed returns a JWT in which k says what the subject is.
 func (k key) signed(t *testing.T, subject key, kind string, claims map[string]any) string {
 	t.Helper()
-	nats := map[string]any{"type": kind, "version": 2}
-	for name, value := range claims {
-		nats[name] = value
-	}
+	about := map[string]any{"type": kind, "version": 2}
+	maps.Copy(about, claims)
 	var parts []string
 	for _, part := range []map[string]any{
 		{"typ": "JWT", "alg": "ed25519-nkey"},
-		{"jti": kind, "iat": time.Now().Unix(), "iss": k.public, "name": kind, "sub": subject.public, "nats": nats},
+		{"jti": kind, "iat": time.Now().Unix(), "iss": k.public, "name": kind, "sub": subject.public, "nats": about},
 	} {
 		raw, err := json.Marshal(part)
 		if err != nil {
