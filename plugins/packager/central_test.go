@@ -10,8 +10,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"dormouse/plugins/access"
 	"dormouse/plugins/packager/oci"
 	"dormouse/plugins/packager/records"
+	"dormouse/shell"
 )
 
 // centralRig is a rig with a central repository of the test's.
@@ -173,4 +175,36 @@ func (c *centralRig) wish2(t *testing.T) {
 	if n := c.note("p"); n.State != wishWaiting || n.Tries != 0 || !strings.Contains(n.Reason, "under way") {
 		t.Errorf("%+v", n)
 	}
+}
+
+// A version that fails before its switch is tried again; one that fails in its trial is not, and a
+// user's later operation counts for nothing.
+func TestWishThatFails(t *testing.T) {
+	runCentral(t, func(c *centralRig) {
+		c.install(c.simple("1.0.0", ""))
+		for _, test := range []struct {
+			fails string
+			want  wishState
+		}{{"probe", wishWaiting}, {"trial", wishGivenUp}} {
+			c.must(c.wishNotes().Put("p", wishNote{State: wishApplying, Operation: "its", Reference: "oci://127.0.0.1:1/p"}))
+			c.install(c.simple("2.0.0", test.fails), func(r *records.Request) { r.ID, r.By = "its", byCentral })
+			n := c.note("p")
+			if n.State != test.want || n.Reason == "" {
+				t.Errorf("%s: %+v", test.fails, n)
+			}
+			if got := c.unfulfilledWish("p"); !strings.Contains(got, n.Reason) {
+				t.Errorf("it is told as %q", got)
+			}
+		}
+		c.install(c.simple("3.0.0", ""))
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		c.expect("INSTALLED", "3.0.0", "13")
+		if n := c.note("p"); n.State != wishGivenUp {
+			t.Errorf("%+v", n)
+		}
+		if role, _ := NeededAccess(Callsign, shell.Call{Method: "look"}); role != access.Call {
+			t.Errorf("a notification needs the role %v", role)
+		}
+	})
 }

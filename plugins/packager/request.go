@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"net/url"
 	"path"
 	"path/filepath"
 	"runtime"
@@ -66,6 +67,9 @@ func (p *Packager) nameOf(r *records.Request) (string, error) {
 		r.Origin = records.Official
 		return guessedName(path.Base(ref.Repository)), nil
 	case isURL(r.Source):
+		if u, err := url.Parse(r.Source); err != nil || u.User != nil {
+			return "", fmt.Errorf("%w: the address can't be read, or holds a password, which would be seen in logs", ErrBadRequest)
+		}
 		r.Origin = records.Official
 		return guessedName(path.Base(r.Source)), nil
 	}
@@ -134,9 +138,13 @@ func (p *Packager) Reconfigure(ctx context.Context, config configs.Packages, ove
 		return nil, err
 	}
 	p.mu.Lock()
+	other := p.config.Catalogue != config.Catalogue
 	p.config, p.overlays, p.keys = config, overlays, keys
 	p.mu.Unlock()
 	p.tryAgainNow()
+	if other {
+		_ = p.synchronizeCatalogue() // one that is being read ends soon
+	}
 	for _, record := range p.records.All() {
 		if record.Operation != nil || record.Serving == nil {
 			continue // the operation uses the new configuration by itself

@@ -37,6 +37,9 @@ func ParseReference(text string) (Reference, error) {
 	if !ok {
 		return Reference{}, fmt.Errorf("cannot read the reference %q: it does not begin with %s", text, scheme)
 	}
+	if host, _, _ := strings.Cut(rest, "/"); strings.Contains(host, "@") {
+		return Reference{}, fmt.Errorf("cannot read a reference to a registry: it must not hold a login; put that into the file that credentials in [packages] names")
+	}
 	parsed, err := registry.ParseReference(rest)
 	if err != nil {
 		return Reference{}, fmt.Errorf("cannot read the reference %q: %w; the form is %shost/repository:tag, with @sha256:… behind it if that very artifact is meant", text, err, scheme)
