@@ -56,7 +56,7 @@ var errorNumbers = []struct {
 	{wraps(ErrUnknown), thunder.UnknownKey},
 	{wraps(ErrBadRequest), thunder.BadRequest},
 	{wraps(ErrNoRegistry), thunder.Unavailable},
-	{wraps(ErrRefused), thunder.PrivilegedRequest},
+	{wraps(ErrRefused), thunder.IllegalState},
 	{wraps(ErrTooBig), thunder.InvalidInputLength},
 	{isA[*records.StateError], thunder.IllegalState},
 	{wraps(ErrNotPossible), thunder.IllegalState},
