@@ -134,6 +134,17 @@ func (s packagerService) Browse(ctx context.Context, r *packagerpb.BrowseRequest
 	return answer, s.invoke(ctx, "browse", r, answer, "packages")
 }
 
+// Central returns what became of the wishes of the central repository.
+func (s packagerService) Central(ctx context.Context, r *packagerpb.CentralRequest) (*packagerpb.CentralResponse, error) {
+	answer := &packagerpb.CentralResponse{}
+	return answer, s.invoke(ctx, "central", r, answer, "")
+}
+
+// Look has the host look into the central repository now.
+func (s packagerService) Look(ctx context.Context, r *packagerpb.LookRequest) (*packagerpb.BegunResponse, error) {
+	return s.begin(ctx, "look", r)
+}
+
 // Sync brings the database and the files of packages into agreement.
 func (s packagerService) Sync(ctx context.Context, r *packagerpb.SyncRequest) (*packagerpb.SyncResponse, error) {
 	answer := &packagerpb.SyncResponse{}

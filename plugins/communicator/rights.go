@@ -67,6 +67,8 @@ var rules = map[string]rule{
 	packagerpb.Packager_Show_FullMethodName:        likePackager("show"),
 	packagerpb.Packager_History_FullMethodName:     likePackager("history"),
 	packagerpb.Packager_Synchronize_FullMethodName: likePackager("synchronize"),
+	packagerpb.Packager_Central_FullMethodName:     likePackager("central"),
+	packagerpb.Packager_Look_FullMethodName:        likePackager("look"),
 	packagerpb.Packager_Browse_FullMethodName:      likePackager("browse"),
 	packagerpb.Packager_Sync_FullMethodName:        likePackager("sync"),
 	packagerpb.Packager_Trash_FullMethodName:       likePackager("trash"),

@@ -35,7 +35,7 @@ var neededRoles = map[string]map[string]access.Role{
 		"Services": access.Read, "Watch": access.Read, "Subsystems": access.Read, "Version": access.Read,
 	},
 	"dormouse.packager.v1.Packager": {
-		"List": access.Read, "Show": access.Read, "History": access.Read, "Browse": access.Read, "Trash": access.Read,
+		"List": access.Read, "Show": access.Read, "History": access.Read, "Browse": access.Read, "Trash": access.Read, "Central": access.Read, "Look": access.Call,
 		"Enable": access.Operate, "Disable": access.Operate, "Rollback": access.Operate, "Retry": access.Operate, "Cancel": access.Operate,
 		"Install": access.Admin, "Upgrade": access.Admin, "Uninstall": access.Admin, "Synchronize": access.Admin, "Sync": access.Admin, "Restore": access.Admin,
 	},

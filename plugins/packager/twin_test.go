@@ -17,7 +17,7 @@ import (
 // field of a gRPC request a parameter.
 func TestGRPCHasTheSameMembers(t *testing.T) {
 	at := time.Unix(1, 0).UTC()
-	list := summary{Name: "p", Phase: "x", Target: "y", Reason: "z", Since: at}
+	list := summary{Name: "p", Phase: "x", Target: "y", Reason: "z", Since: at, Wish: "w"}
 	for _, result := range []struct {
 		json    any
 		field   string
@@ -30,6 +30,7 @@ func TestGRPCHasTheSameMembers(t *testing.T) {
 			Instances: []instanceView{{"P", "activated"}}, Flows: []string{"x"}, Provides: []string{"x"}, Uses: []string{"x"}, Missing: []string{"x"}, Verbs: []string{"x"},
 		}, "", &packagerpb.PackageDetails{}},
 		{[]historyLine{{From: "x", To: "x", Source: "x", By: "x", Reason: "x", Begun: at, Ended: at}}, "operations", &packagerpb.HistoryResponse{}},
+		{centralView{LastLook: &at, Error: "x", Wishes: []wishView{{Published: at, Tries: 1, Reason: "x"}}}, "", &packagerpb.CentralResponse{}},
 		{[]string{"x"}, "lines", &packagerpb.SyncResponse{}},
 		{[]trashLine{{"x", "x", at.Format(time.RFC3339)}}, "trashed", &packagerpb.TrashResponse{}},
 	} {
@@ -58,9 +59,17 @@ func TestGRPCHasTheSameMembers(t *testing.T) {
 			t.Errorf("%T: %v", request, err)
 		}
 	}
+	twins := map[string]bool{"get": true} // which is another name of show
 	for _, method := range packagerpb.Packager_ServiceDesc.Methods {
-		if _, ok := methods[strings.ToLower(method.MethodName)]; !ok {
+		name := strings.ToLower(method.MethodName)
+		twins[name] = true
+		if _, ok := methods[name]; !ok {
 			t.Errorf("JSON-RPC has no %s", method.MethodName)
+		}
+	}
+	for name := range methods {
+		if !twins[name] {
+			t.Errorf("gRPC has no %s", name)
 		}
 	}
 }

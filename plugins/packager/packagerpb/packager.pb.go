@@ -380,14 +380,16 @@ type PackageSummary struct {
 	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
 	Origin  string                 `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
 	// Status is for people, state one of PENDING, INSTALLING, INSTALLED, FAILED, REMOVING.
-	Status        string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
-	State         string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
-	Disabled      bool                   `protobuf:"varint,6,opt,name=disabled,proto3" json:"disabled,omitempty"`
-	Phase         string                 `protobuf:"bytes,7,opt,name=phase,proto3" json:"phase,omitempty"`
-	Target        string                 `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
-	Canrollback   bool                   `protobuf:"varint,9,opt,name=canrollback,proto3" json:"canrollback,omitempty"`
-	Reason        string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
-	Since         *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
+	Status      string                 `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	State       string                 `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	Disabled    bool                   `protobuf:"varint,6,opt,name=disabled,proto3" json:"disabled,omitempty"`
+	Phase       string                 `protobuf:"bytes,7,opt,name=phase,proto3" json:"phase,omitempty"`
+	Target      string                 `protobuf:"bytes,8,opt,name=target,proto3" json:"target,omitempty"`
+	Canrollback bool                   `protobuf:"varint,9,opt,name=canrollback,proto3" json:"canrollback,omitempty"`
+	Reason      string                 `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
+	Since       *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=since,proto3" json:"since,omitempty"`
+	// Wish says why what the central repository wishes is not installed.
+	Wish          string `protobuf:"bytes,21,opt,name=wish,proto3" json:"wish,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -499,6 +501,13 @@ func (x *PackageSummary) GetSince() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *PackageSummary) GetWish() string {
+	if x != nil {
+		return x.Wish
+	}
+	return ""
+}
+
 type PackageDetails struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	Name        string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -521,7 +530,9 @@ type PackageDetails struct {
 	Uses        []string               `protobuf:"bytes,18,rep,name=uses,proto3" json:"uses,omitempty"`
 	Missing     []string               `protobuf:"bytes,19,rep,name=missing,proto3" json:"missing,omitempty"`
 	// Verbs are the operations that are possible now.
-	Verbs         []string `protobuf:"bytes,20,rep,name=verbs,proto3" json:"verbs,omitempty"`
+	Verbs []string `protobuf:"bytes,20,rep,name=verbs,proto3" json:"verbs,omitempty"`
+	// Wish says why what the central repository wishes is not installed.
+	Wish          string `protobuf:"bytes,21,opt,name=wish,proto3" json:"wish,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -694,6 +705,13 @@ func (x *PackageDetails) GetVerbs() []string {
 		return x.Verbs
 	}
 	return nil
+}
+
+func (x *PackageDetails) GetWish() string {
+	if x != nil {
+		return x.Wish
+	}
+	return ""
 }
 
 type Operation struct {
@@ -1421,6 +1439,230 @@ func (x *Offer) GetDescription() string {
 	return ""
 }
 
+type CentralRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CentralRequest) Reset() {
+	*x = CentralRequest{}
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CentralRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CentralRequest) ProtoMessage() {}
+
+func (x *CentralRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CentralRequest.ProtoReflect.Descriptor instead.
+func (*CentralRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{19}
+}
+
+type CentralResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Repository    string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
+	Lastlook      *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=lastlook,proto3" json:"lastlook,omitempty"`
+	Error         string                 `protobuf:"bytes,3,opt,name=error,proto3" json:"error,omitempty"`
+	Wishes        []*Wish                `protobuf:"bytes,4,rep,name=wishes,proto3" json:"wishes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CentralResponse) Reset() {
+	*x = CentralResponse{}
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CentralResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CentralResponse) ProtoMessage() {}
+
+func (x *CentralResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CentralResponse.ProtoReflect.Descriptor instead.
+func (*CentralResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *CentralResponse) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *CentralResponse) GetLastlook() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Lastlook
+	}
+	return nil
+}
+
+func (x *CentralResponse) GetError() string {
+	if x != nil {
+		return x.Error
+	}
+	return ""
+}
+
+func (x *CentralResponse) GetWishes() []*Wish {
+	if x != nil {
+		return x.Wishes
+	}
+	return nil
+}
+
+type Wish struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Package       string                 `protobuf:"bytes,1,opt,name=package,proto3" json:"package,omitempty"`
+	Reference     string                 `protobuf:"bytes,2,opt,name=reference,proto3" json:"reference,omitempty"`
+	Published     *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=published,proto3" json:"published,omitempty"`
+	State         string                 `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	Tries         int64                  `protobuf:"varint,5,opt,name=tries,proto3" json:"tries,omitempty"`
+	Reason        string                 `protobuf:"bytes,6,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Wish) Reset() {
+	*x = Wish{}
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Wish) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Wish) ProtoMessage() {}
+
+func (x *Wish) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Wish.ProtoReflect.Descriptor instead.
+func (*Wish) Descriptor() ([]byte, []int) {
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Wish) GetPackage() string {
+	if x != nil {
+		return x.Package
+	}
+	return ""
+}
+
+func (x *Wish) GetReference() string {
+	if x != nil {
+		return x.Reference
+	}
+	return ""
+}
+
+func (x *Wish) GetPublished() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Published
+	}
+	return nil
+}
+
+func (x *Wish) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Wish) GetTries() int64 {
+	if x != nil {
+		return x.Tries
+	}
+	return 0
+}
+
+func (x *Wish) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type LookRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LookRequest) Reset() {
+	*x = LookRequest{}
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LookRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LookRequest) ProtoMessage() {}
+
+func (x *LookRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use LookRequest.ProtoReflect.Descriptor instead.
+func (*LookRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{22}
+}
+
 type SyncRequest struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Dryrun bool                   `protobuf:"varint,1,opt,name=dryrun,proto3" json:"dryrun,omitempty"`
@@ -1432,7 +1674,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1444,7 +1686,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1457,7 +1699,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{19}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SyncRequest) GetDryrun() bool {
@@ -1483,7 +1725,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1495,7 +1737,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1508,7 +1750,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{20}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SyncResponse) GetLines() []string {
@@ -1526,7 +1768,7 @@ type TrashRequest struct {
 
 func (x *TrashRequest) Reset() {
 	*x = TrashRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1538,7 +1780,7 @@ func (x *TrashRequest) String() string {
 func (*TrashRequest) ProtoMessage() {}
 
 func (x *TrashRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1551,7 +1793,7 @@ func (x *TrashRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrashRequest.ProtoReflect.Descriptor instead.
 func (*TrashRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{21}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{25}
 }
 
 type TrashResponse struct {
@@ -1563,7 +1805,7 @@ type TrashResponse struct {
 
 func (x *TrashResponse) Reset() {
 	*x = TrashResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1575,7 +1817,7 @@ func (x *TrashResponse) String() string {
 func (*TrashResponse) ProtoMessage() {}
 
 func (x *TrashResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1588,7 +1830,7 @@ func (x *TrashResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrashResponse.ProtoReflect.Descriptor instead.
 func (*TrashResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{22}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TrashResponse) GetTrashed() []*Trashed {
@@ -1609,7 +1851,7 @@ type Trashed struct {
 
 func (x *Trashed) Reset() {
 	*x = Trashed{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1621,7 +1863,7 @@ func (x *Trashed) String() string {
 func (*Trashed) ProtoMessage() {}
 
 func (x *Trashed) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1634,7 +1876,7 @@ func (x *Trashed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trashed.ProtoReflect.Descriptor instead.
 func (*Trashed) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{23}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Trashed) GetId() string {
@@ -1669,7 +1911,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1681,7 +1923,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1694,7 +1936,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{24}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RestoreRequest) GetPackage() string {
@@ -1737,7 +1979,7 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\x05purge\x18\x06 \x01(\bR\x05purge\"\r\n" +
 	"\vListRequest\"P\n" +
 	"\fListResponse\x12@\n" +
-	"\bpackages\x18\x01 \x03(\v2$.dormouse.packager.v1.PackageSummaryR\bpackages\"\xba\x02\n" +
+	"\bpackages\x18\x01 \x03(\v2$.dormouse.packager.v1.PackageSummaryR\bpackages\"\xce\x02\n" +
 	"\x0ePackageSummary\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -1750,7 +1992,8 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\vcanrollback\x18\t \x01(\bR\vcanrollback\x12\x16\n" +
 	"\x06reason\x18\n" +
 	" \x01(\tR\x06reason\x120\n" +
-	"\x05since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"\xa1\x05\n" +
+	"\x05since\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x12\n" +
+	"\x04wish\x18\x15 \x01(\tR\x04wish\"\xb5\x05\n" +
 	"\x0ePackageDetails\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x16\n" +
@@ -1772,7 +2015,8 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\bprovides\x18\x11 \x03(\tR\bprovides\x12\x12\n" +
 	"\x04uses\x18\x12 \x03(\tR\x04uses\x12\x18\n" +
 	"\amissing\x18\x13 \x03(\tR\amissing\x12\x14\n" +
-	"\x05verbs\x18\x14 \x03(\tR\x05verbs\"\xe1\x01\n" +
+	"\x05verbs\x18\x14 \x03(\tR\x05verbs\x12\x12\n" +
+	"\x04wish\x18\x15 \x01(\tR\x04wish\"\xe1\x01\n" +
 	"\tOperation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04verb\x18\x02 \x01(\tR\x04verb\x12\x14\n" +
@@ -1827,7 +2071,23 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\x05Offer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\bversions\x18\x02 \x03(\tR\bversions\x12 \n" +
-	"\vdescription\x18\x03 \x01(\tR\vdescription\"=\n" +
+	"\vdescription\x18\x03 \x01(\tR\vdescription\"\x10\n" +
+	"\x0eCentralRequest\"\xb3\x01\n" +
+	"\x0fCentralResponse\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x01 \x01(\tR\n" +
+	"repository\x126\n" +
+	"\blastlook\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\blastlook\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\tR\x05error\x122\n" +
+	"\x06wishes\x18\x04 \x03(\v2\x1a.dormouse.packager.v1.WishR\x06wishes\"\xbc\x01\n" +
+	"\x04Wish\x12\x18\n" +
+	"\apackage\x18\x01 \x01(\tR\apackage\x12\x1c\n" +
+	"\treference\x18\x02 \x01(\tR\treference\x128\n" +
+	"\tpublished\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tpublished\x12\x14\n" +
+	"\x05state\x18\x04 \x01(\tR\x05state\x12\x14\n" +
+	"\x05tries\x18\x05 \x01(\x03R\x05tries\x12\x16\n" +
+	"\x06reason\x18\x06 \x01(\tR\x06reason\"\r\n" +
+	"\vLookRequest\"=\n" +
 	"\vSyncRequest\x12\x16\n" +
 	"\x06dryrun\x18\x01 \x01(\bR\x06dryrun\x12\x16\n" +
 	"\x06really\x18\x02 \x01(\bR\x06really\"$\n" +
@@ -1842,8 +2102,7 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\":\n" +
 	"\x0eRestoreRequest\x12\x18\n" +
 	"\apackage\x18\x01 \x01(\tR\apackage\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id2\xe0\n" +
-	"\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id2\x88\f\n" +
 	"\bPackager\x12T\n" +
 	"\aInstall\x12$.dormouse.packager.v1.InstallRequest\x1a#.dormouse.packager.v1.BegunResponse\x12T\n" +
 	"\aUpgrade\x12$.dormouse.packager.v1.InstallRequest\x1a#.dormouse.packager.v1.BegunResponse\x12X\n" +
@@ -1857,7 +2116,9 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\x04Show\x12$.dormouse.packager.v1.PackageRequest\x1a$.dormouse.packager.v1.PackageDetails\x12V\n" +
 	"\aHistory\x12$.dormouse.packager.v1.HistoryRequest\x1a%.dormouse.packager.v1.HistoryResponse\x12\\\n" +
 	"\vSynchronize\x12(.dormouse.packager.v1.SynchronizeRequest\x1a#.dormouse.packager.v1.BegunResponse\x12S\n" +
-	"\x06Browse\x12#.dormouse.packager.v1.BrowseRequest\x1a$.dormouse.packager.v1.BrowseResponse\x12M\n" +
+	"\x06Browse\x12#.dormouse.packager.v1.BrowseRequest\x1a$.dormouse.packager.v1.BrowseResponse\x12V\n" +
+	"\aCentral\x12$.dormouse.packager.v1.CentralRequest\x1a%.dormouse.packager.v1.CentralResponse\x12N\n" +
+	"\x04Look\x12!.dormouse.packager.v1.LookRequest\x1a#.dormouse.packager.v1.BegunResponse\x12M\n" +
 	"\x04Sync\x12!.dormouse.packager.v1.SyncRequest\x1a\".dormouse.packager.v1.SyncResponse\x12P\n" +
 	"\x05Trash\x12\".dormouse.packager.v1.TrashRequest\x1a#.dormouse.packager.v1.TrashResponse\x12T\n" +
 	"\aRestore\x12$.dormouse.packager.v1.RestoreRequest\x1a#.dormouse.packager.v1.BegunResponseB&Z$dormouse/plugins/packager/packagerpbb\x06proto3"
@@ -1874,7 +2135,7 @@ func file_plugins_packager_packagerpb_packager_proto_rawDescGZIP() []byte {
 	return file_plugins_packager_packagerpb_packager_proto_rawDescData
 }
 
-var file_plugins_packager_packagerpb_packager_proto_msgTypes = make([]protoimpl.MessageInfo, 25)
+var file_plugins_packager_packagerpb_packager_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_plugins_packager_packagerpb_packager_proto_goTypes = []any{
 	(*BegunResponse)(nil),         // 0: dormouse.packager.v1.BegunResponse
 	(*PackageRequest)(nil),        // 1: dormouse.packager.v1.PackageRequest
@@ -1895,68 +2156,79 @@ var file_plugins_packager_packagerpb_packager_proto_goTypes = []any{
 	(*BrowseRequest)(nil),         // 16: dormouse.packager.v1.BrowseRequest
 	(*BrowseResponse)(nil),        // 17: dormouse.packager.v1.BrowseResponse
 	(*Offer)(nil),                 // 18: dormouse.packager.v1.Offer
-	(*SyncRequest)(nil),           // 19: dormouse.packager.v1.SyncRequest
-	(*SyncResponse)(nil),          // 20: dormouse.packager.v1.SyncResponse
-	(*TrashRequest)(nil),          // 21: dormouse.packager.v1.TrashRequest
-	(*TrashResponse)(nil),         // 22: dormouse.packager.v1.TrashResponse
-	(*Trashed)(nil),               // 23: dormouse.packager.v1.Trashed
-	(*RestoreRequest)(nil),        // 24: dormouse.packager.v1.RestoreRequest
-	(*timestamppb.Timestamp)(nil), // 25: google.protobuf.Timestamp
+	(*CentralRequest)(nil),        // 19: dormouse.packager.v1.CentralRequest
+	(*CentralResponse)(nil),       // 20: dormouse.packager.v1.CentralResponse
+	(*Wish)(nil),                  // 21: dormouse.packager.v1.Wish
+	(*LookRequest)(nil),           // 22: dormouse.packager.v1.LookRequest
+	(*SyncRequest)(nil),           // 23: dormouse.packager.v1.SyncRequest
+	(*SyncResponse)(nil),          // 24: dormouse.packager.v1.SyncResponse
+	(*TrashRequest)(nil),          // 25: dormouse.packager.v1.TrashRequest
+	(*TrashResponse)(nil),         // 26: dormouse.packager.v1.TrashResponse
+	(*Trashed)(nil),               // 27: dormouse.packager.v1.Trashed
+	(*RestoreRequest)(nil),        // 28: dormouse.packager.v1.RestoreRequest
+	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
 }
 var file_plugins_packager_packagerpb_packager_proto_depIdxs = []int32{
 	6,  // 0: dormouse.packager.v1.ListResponse.packages:type_name -> dormouse.packager.v1.PackageSummary
-	25, // 1: dormouse.packager.v1.PackageSummary.since:type_name -> google.protobuf.Timestamp
-	25, // 2: dormouse.packager.v1.PackageDetails.since:type_name -> google.protobuf.Timestamp
+	29, // 1: dormouse.packager.v1.PackageSummary.since:type_name -> google.protobuf.Timestamp
+	29, // 2: dormouse.packager.v1.PackageDetails.since:type_name -> google.protobuf.Timestamp
 	8,  // 3: dormouse.packager.v1.PackageDetails.operation:type_name -> dormouse.packager.v1.Operation
 	9,  // 4: dormouse.packager.v1.PackageDetails.failure:type_name -> dormouse.packager.v1.Failure
 	10, // 5: dormouse.packager.v1.PackageDetails.versions:type_name -> dormouse.packager.v1.Version
 	11, // 6: dormouse.packager.v1.PackageDetails.instances:type_name -> dormouse.packager.v1.Instance
-	25, // 7: dormouse.packager.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	25, // 8: dormouse.packager.v1.Failure.at:type_name -> google.protobuf.Timestamp
-	25, // 9: dormouse.packager.v1.Version.installed:type_name -> google.protobuf.Timestamp
+	29, // 7: dormouse.packager.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	29, // 8: dormouse.packager.v1.Failure.at:type_name -> google.protobuf.Timestamp
+	29, // 9: dormouse.packager.v1.Version.installed:type_name -> google.protobuf.Timestamp
 	14, // 10: dormouse.packager.v1.HistoryResponse.operations:type_name -> dormouse.packager.v1.Ended
-	25, // 11: dormouse.packager.v1.Ended.begun:type_name -> google.protobuf.Timestamp
-	25, // 12: dormouse.packager.v1.Ended.ended:type_name -> google.protobuf.Timestamp
+	29, // 11: dormouse.packager.v1.Ended.begun:type_name -> google.protobuf.Timestamp
+	29, // 12: dormouse.packager.v1.Ended.ended:type_name -> google.protobuf.Timestamp
 	18, // 13: dormouse.packager.v1.BrowseResponse.packages:type_name -> dormouse.packager.v1.Offer
-	23, // 14: dormouse.packager.v1.TrashResponse.trashed:type_name -> dormouse.packager.v1.Trashed
-	25, // 15: dormouse.packager.v1.Trashed.at:type_name -> google.protobuf.Timestamp
-	2,  // 16: dormouse.packager.v1.Packager.Install:input_type -> dormouse.packager.v1.InstallRequest
-	2,  // 17: dormouse.packager.v1.Packager.Upgrade:input_type -> dormouse.packager.v1.InstallRequest
-	3,  // 18: dormouse.packager.v1.Packager.Uninstall:input_type -> dormouse.packager.v1.UninstallRequest
-	1,  // 19: dormouse.packager.v1.Packager.Enable:input_type -> dormouse.packager.v1.PackageRequest
-	1,  // 20: dormouse.packager.v1.Packager.Disable:input_type -> dormouse.packager.v1.PackageRequest
-	1,  // 21: dormouse.packager.v1.Packager.Rollback:input_type -> dormouse.packager.v1.PackageRequest
-	1,  // 22: dormouse.packager.v1.Packager.Retry:input_type -> dormouse.packager.v1.PackageRequest
-	1,  // 23: dormouse.packager.v1.Packager.Cancel:input_type -> dormouse.packager.v1.PackageRequest
-	4,  // 24: dormouse.packager.v1.Packager.List:input_type -> dormouse.packager.v1.ListRequest
-	1,  // 25: dormouse.packager.v1.Packager.Show:input_type -> dormouse.packager.v1.PackageRequest
-	12, // 26: dormouse.packager.v1.Packager.History:input_type -> dormouse.packager.v1.HistoryRequest
-	15, // 27: dormouse.packager.v1.Packager.Synchronize:input_type -> dormouse.packager.v1.SynchronizeRequest
-	16, // 28: dormouse.packager.v1.Packager.Browse:input_type -> dormouse.packager.v1.BrowseRequest
-	19, // 29: dormouse.packager.v1.Packager.Sync:input_type -> dormouse.packager.v1.SyncRequest
-	21, // 30: dormouse.packager.v1.Packager.Trash:input_type -> dormouse.packager.v1.TrashRequest
-	24, // 31: dormouse.packager.v1.Packager.Restore:input_type -> dormouse.packager.v1.RestoreRequest
-	0,  // 32: dormouse.packager.v1.Packager.Install:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 33: dormouse.packager.v1.Packager.Upgrade:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 34: dormouse.packager.v1.Packager.Uninstall:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 35: dormouse.packager.v1.Packager.Enable:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 36: dormouse.packager.v1.Packager.Disable:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 37: dormouse.packager.v1.Packager.Rollback:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 38: dormouse.packager.v1.Packager.Retry:output_type -> dormouse.packager.v1.BegunResponse
-	0,  // 39: dormouse.packager.v1.Packager.Cancel:output_type -> dormouse.packager.v1.BegunResponse
-	5,  // 40: dormouse.packager.v1.Packager.List:output_type -> dormouse.packager.v1.ListResponse
-	7,  // 41: dormouse.packager.v1.Packager.Show:output_type -> dormouse.packager.v1.PackageDetails
-	13, // 42: dormouse.packager.v1.Packager.History:output_type -> dormouse.packager.v1.HistoryResponse
-	0,  // 43: dormouse.packager.v1.Packager.Synchronize:output_type -> dormouse.packager.v1.BegunResponse
-	17, // 44: dormouse.packager.v1.Packager.Browse:output_type -> dormouse.packager.v1.BrowseResponse
-	20, // 45: dormouse.packager.v1.Packager.Sync:output_type -> dormouse.packager.v1.SyncResponse
-	22, // 46: dormouse.packager.v1.Packager.Trash:output_type -> dormouse.packager.v1.TrashResponse
-	0,  // 47: dormouse.packager.v1.Packager.Restore:output_type -> dormouse.packager.v1.BegunResponse
-	32, // [32:48] is the sub-list for method output_type
-	16, // [16:32] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	29, // 14: dormouse.packager.v1.CentralResponse.lastlook:type_name -> google.protobuf.Timestamp
+	21, // 15: dormouse.packager.v1.CentralResponse.wishes:type_name -> dormouse.packager.v1.Wish
+	29, // 16: dormouse.packager.v1.Wish.published:type_name -> google.protobuf.Timestamp
+	27, // 17: dormouse.packager.v1.TrashResponse.trashed:type_name -> dormouse.packager.v1.Trashed
+	29, // 18: dormouse.packager.v1.Trashed.at:type_name -> google.protobuf.Timestamp
+	2,  // 19: dormouse.packager.v1.Packager.Install:input_type -> dormouse.packager.v1.InstallRequest
+	2,  // 20: dormouse.packager.v1.Packager.Upgrade:input_type -> dormouse.packager.v1.InstallRequest
+	3,  // 21: dormouse.packager.v1.Packager.Uninstall:input_type -> dormouse.packager.v1.UninstallRequest
+	1,  // 22: dormouse.packager.v1.Packager.Enable:input_type -> dormouse.packager.v1.PackageRequest
+	1,  // 23: dormouse.packager.v1.Packager.Disable:input_type -> dormouse.packager.v1.PackageRequest
+	1,  // 24: dormouse.packager.v1.Packager.Rollback:input_type -> dormouse.packager.v1.PackageRequest
+	1,  // 25: dormouse.packager.v1.Packager.Retry:input_type -> dormouse.packager.v1.PackageRequest
+	1,  // 26: dormouse.packager.v1.Packager.Cancel:input_type -> dormouse.packager.v1.PackageRequest
+	4,  // 27: dormouse.packager.v1.Packager.List:input_type -> dormouse.packager.v1.ListRequest
+	1,  // 28: dormouse.packager.v1.Packager.Show:input_type -> dormouse.packager.v1.PackageRequest
+	12, // 29: dormouse.packager.v1.Packager.History:input_type -> dormouse.packager.v1.HistoryRequest
+	15, // 30: dormouse.packager.v1.Packager.Synchronize:input_type -> dormouse.packager.v1.SynchronizeRequest
+	16, // 31: dormouse.packager.v1.Packager.Browse:input_type -> dormouse.packager.v1.BrowseRequest
+	19, // 32: dormouse.packager.v1.Packager.Central:input_type -> dormouse.packager.v1.CentralRequest
+	22, // 33: dormouse.packager.v1.Packager.Look:input_type -> dormouse.packager.v1.LookRequest
+	23, // 34: dormouse.packager.v1.Packager.Sync:input_type -> dormouse.packager.v1.SyncRequest
+	25, // 35: dormouse.packager.v1.Packager.Trash:input_type -> dormouse.packager.v1.TrashRequest
+	28, // 36: dormouse.packager.v1.Packager.Restore:input_type -> dormouse.packager.v1.RestoreRequest
+	0,  // 37: dormouse.packager.v1.Packager.Install:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 38: dormouse.packager.v1.Packager.Upgrade:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 39: dormouse.packager.v1.Packager.Uninstall:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 40: dormouse.packager.v1.Packager.Enable:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 41: dormouse.packager.v1.Packager.Disable:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 42: dormouse.packager.v1.Packager.Rollback:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 43: dormouse.packager.v1.Packager.Retry:output_type -> dormouse.packager.v1.BegunResponse
+	0,  // 44: dormouse.packager.v1.Packager.Cancel:output_type -> dormouse.packager.v1.BegunResponse
+	5,  // 45: dormouse.packager.v1.Packager.List:output_type -> dormouse.packager.v1.ListResponse
+	7,  // 46: dormouse.packager.v1.Packager.Show:output_type -> dormouse.packager.v1.PackageDetails
+	13, // 47: dormouse.packager.v1.Packager.History:output_type -> dormouse.packager.v1.HistoryResponse
+	0,  // 48: dormouse.packager.v1.Packager.Synchronize:output_type -> dormouse.packager.v1.BegunResponse
+	17, // 49: dormouse.packager.v1.Packager.Browse:output_type -> dormouse.packager.v1.BrowseResponse
+	20, // 50: dormouse.packager.v1.Packager.Central:output_type -> dormouse.packager.v1.CentralResponse
+	0,  // 51: dormouse.packager.v1.Packager.Look:output_type -> dormouse.packager.v1.BegunResponse
+	24, // 52: dormouse.packager.v1.Packager.Sync:output_type -> dormouse.packager.v1.SyncResponse
+	26, // 53: dormouse.packager.v1.Packager.Trash:output_type -> dormouse.packager.v1.TrashResponse
+	0,  // 54: dormouse.packager.v1.Packager.Restore:output_type -> dormouse.packager.v1.BegunResponse
+	37, // [37:55] is the sub-list for method output_type
+	19, // [19:37] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_plugins_packager_packagerpb_packager_proto_init() }
@@ -1970,7 +2242,7 @@ func file_plugins_packager_packagerpb_packager_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_packager_packagerpb_packager_proto_rawDesc), len(file_plugins_packager_packagerpb_packager_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   25,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -35,6 +35,8 @@ const (
 	Packager_History_FullMethodName     = "/dormouse.packager.v1.Packager/History"
 	Packager_Synchronize_FullMethodName = "/dormouse.packager.v1.Packager/Synchronize"
 	Packager_Browse_FullMethodName      = "/dormouse.packager.v1.Packager/Browse"
+	Packager_Central_FullMethodName     = "/dormouse.packager.v1.Packager/Central"
+	Packager_Look_FullMethodName        = "/dormouse.packager.v1.Packager/Look"
 	Packager_Sync_FullMethodName        = "/dormouse.packager.v1.Packager/Sync"
 	Packager_Trash_FullMethodName       = "/dormouse.packager.v1.Packager/Trash"
 	Packager_Restore_FullMethodName     = "/dormouse.packager.v1.Packager/Restore"
@@ -69,6 +71,10 @@ type PackagerClient interface {
 	// Synchronize begins to read the catalogue again, Browse returns it.
 	Synchronize(ctx context.Context, in *SynchronizeRequest, opts ...grpc.CallOption) (*BegunResponse, error)
 	Browse(ctx context.Context, in *BrowseRequest, opts ...grpc.CallOption) (*BrowseResponse, error)
+	// Central returns what became of the wishes of the central repository, and Look has the host
+	// look there now.
+	Central(ctx context.Context, in *CentralRequest, opts ...grpc.CallOption) (*CentralResponse, error)
+	Look(ctx context.Context, in *LookRequest, opts ...grpc.CallOption) (*BegunResponse, error)
 	// Sync brings database and files into agreement, and returns a line for each action.
 	Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error)
 	// Trash lists what was deleted, and Restore begins to install it again.
@@ -214,6 +220,26 @@ func (c *packagerClient) Browse(ctx context.Context, in *BrowseRequest, opts ...
 	return out, nil
 }
 
+func (c *packagerClient) Central(ctx context.Context, in *CentralRequest, opts ...grpc.CallOption) (*CentralResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CentralResponse)
+	err := c.cc.Invoke(ctx, Packager_Central_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *packagerClient) Look(ctx context.Context, in *LookRequest, opts ...grpc.CallOption) (*BegunResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(BegunResponse)
+	err := c.cc.Invoke(ctx, Packager_Look_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *packagerClient) Sync(ctx context.Context, in *SyncRequest, opts ...grpc.CallOption) (*SyncResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(SyncResponse)
@@ -273,6 +299,10 @@ type PackagerServer interface {
 	// Synchronize begins to read the catalogue again, Browse returns it.
 	Synchronize(context.Context, *SynchronizeRequest) (*BegunResponse, error)
 	Browse(context.Context, *BrowseRequest) (*BrowseResponse, error)
+	// Central returns what became of the wishes of the central repository, and Look has the host
+	// look there now.
+	Central(context.Context, *CentralRequest) (*CentralResponse, error)
+	Look(context.Context, *LookRequest) (*BegunResponse, error)
 	// Sync brings database and files into agreement, and returns a line for each action.
 	Sync(context.Context, *SyncRequest) (*SyncResponse, error)
 	// Trash lists what was deleted, and Restore begins to install it again.
@@ -326,6 +356,12 @@ func (UnimplementedPackagerServer) Synchronize(context.Context, *SynchronizeRequ
 }
 func (UnimplementedPackagerServer) Browse(context.Context, *BrowseRequest) (*BrowseResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Browse not implemented")
+}
+func (UnimplementedPackagerServer) Central(context.Context, *CentralRequest) (*CentralResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Central not implemented")
+}
+func (UnimplementedPackagerServer) Look(context.Context, *LookRequest) (*BegunResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Look not implemented")
 }
 func (UnimplementedPackagerServer) Sync(context.Context, *SyncRequest) (*SyncResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Sync not implemented")
@@ -591,6 +627,42 @@ func _Packager_Browse_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Packager_Central_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CentralRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PackagerServer).Central(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Packager_Central_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PackagerServer).Central(ctx, req.(*CentralRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Packager_Look_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(LookRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PackagerServer).Look(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Packager_Look_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PackagerServer).Look(ctx, req.(*LookRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Packager_Sync_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(SyncRequest)
 	if err := dec(in); err != nil {
@@ -703,6 +775,14 @@ var Packager_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Browse",
 			Handler:    _Packager_Browse_Handler,
+		},
+		{
+			MethodName: "Central",
+			Handler:    _Packager_Central_Handler,
+		},
+		{
+			MethodName: "Look",
+			Handler:    _Packager_Look_Handler,
 		},
 		{
 			MethodName: "Sync",
