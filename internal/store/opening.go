@@ -54,8 +54,8 @@ type file struct {
 // openFile opens the file at path, or makes it, and verifies its records. A damaged file is
 // rebuilt.
 func openFile(path string, o Options) (_ *file, err error) {
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real // what SQLite puts beside it must be beside it
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target // what SQLite puts beside it must be beside it
 	}
 	lock, err := lockFor(path)
 	if err != nil {
