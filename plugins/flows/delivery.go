@@ -1,6 +1,7 @@
 package flows
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -192,7 +193,7 @@ func (d *delivery) deliver(ctx context.Context, t *queue.Taken) (hindered string
 	s := d.flow.now()
 	m, err := fromQueue(t.Message)
 	if err != nil {
-		d.end(ctx, t, "bury", err.Error())
+		d.noteFailure(ctx, t, outcome{lasting: err.Error()})
 		return ""
 	}
 	results, end := []*shellpb.Message{m}, outcome{}
@@ -200,18 +201,13 @@ func (d *delivery) deliver(ctx context.Context, t *queue.Taken) (hindered string
 		results, end = d.askPlugin(s, m, t.Failed+1)
 	}
 	switch {
+	case end == outcome{}:
+		return d.finish(ctx, t, results)
 	case end.notAsked != "":
 		t.PutBack()
 		return end.notAsked
-	case end.killed != "":
-		d.end(ctx, t, "kill", end.killed)
-	case end.lasting != "":
-		d.end(ctx, t, "bury", end.lasting)
-	case end.failed != "":
-		d.end(ctx, t, "fail", end.failed)
-	default:
-		return d.finish(ctx, t, results)
 	}
+	d.noteFailure(ctx, t, end)
 	return ""
 }
 
@@ -221,7 +217,7 @@ func (d *delivery) finish(ctx context.Context, t *queue.Taken, results []*shellp
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		out, err := d.flows.outgoing(d.flow.now(), t.ID, results)
 		if err != nil {
-			d.end(ctx, t, "fail", err.Error())
+			d.noteFailure(ctx, t, outcome{failed: err.Error()})
 			return ""
 		}
 		err = t.Finish(context.WithoutCancel(ctx), out...)
@@ -233,7 +229,7 @@ func (d *delivery) finish(ctx context.Context, t *queue.Taken, results []*shellp
 		case errors.Is(err, queue.ErrGone):
 			return ""
 		case errors.Is(err, queue.ErrTooLong):
-			d.end(ctx, t, "fail", err.Error())
+			d.noteFailure(ctx, t, outcome{failed: err.Error()})
 			return ""
 		case ctx.Err() != nil:
 			t.PutBack()
@@ -262,18 +258,19 @@ func (f *Flows) tellDeadLetter(name, id, why string) {
 	f.notify("deadletter", map[string]any{"flow": name, "id": id, "why": why})
 }
 
-// end counts a failure of the message, or buries it. If that can't be written the message goes
-// back, and is tried again.
-func (d *delivery) end(ctx context.Context, t *queue.Taken, how, reason string) {
+// noteFailure counts a failure of the message, or buries it. If that can't be written the message
+// goes back, and is tried again.
+func (d *delivery) noteFailure(ctx context.Context, t *queue.Taken, end outcome) {
 	ctx = context.WithoutCancel(ctx)
+	reason := cmp.Or(end.killed, end.lasting, end.failed)
 	verdict, err := queue.Verdict{Dead: true}, error(nil)
-	switch how {
-	case "kill":
+	switch {
+	case end.killed != "":
 		verdict, err = t.Killed(ctx, reason)
-	case "fail":
-		verdict, err = t.Fail(ctx, reason)
-	default:
+	case end.lasting != "":
 		err = t.Bury(ctx, reason)
+	default:
+		verdict, err = t.Fail(ctx, reason)
 	}
 	d.flow.failed.add(1, time.Now())
 	switch {
