@@ -35,8 +35,8 @@ func (o *operation) tryOut(c candidate) error {
 			continue
 		}
 		st := sh.Status()
-		if why := endedBefore(st, o.switchBegun); why != nil {
-			return o.withLog(plugin.Callsign, fmt.Errorf("%w: %s ended: %w", ErrTrial, plugin.Callsign, why))
+		if err := o.checkNotEnded(st); err != nil {
+			return err
 		}
 		if st.State == shell.Activated || st.State.IsTransitional() {
 			w.add(plugin.Callsign)
@@ -61,7 +61,7 @@ func (o *operation) tryOut(c candidate) error {
 		case t := <-w.failed:
 			return o.withLog(t.Callsign, fmt.Errorf("%w: %s ended: %w", ErrTrial, t.Callsign, t.Err))
 		case <-end.C:
-			return o.checkHealth(tried)
+			return errors.Join(o.checkNoneEnded(tried), o.checkHealth(tried))
 		case <-ticker.C:
 		case <-o.ctx.Done():
 			return context.Cause(o.ctx)
@@ -69,15 +69,31 @@ func (o *operation) tryOut(c candidate) error {
 	}
 }
 
-// endedBefore returns why an instance has ended by itself since that time, nil if it has not.
-func endedBefore(st shell.Status, since time.Time) error {
+// checkNotEnded returns an ErrTrial if an instance has ended by itself since the switch began.
+func (o *operation) checkNotEnded(st shell.Status) error {
+	var why error
 	for _, t := range st.History {
-		if t.Event == shell.Exit && t.To == shell.Deactivated && t.At.After(since) {
-			return cmp.Or(t.Err, shell.ErrExited)
+		if t.Event == shell.Exit && t.At.After(o.switchBegun) {
+			why = cmp.Or(t.Err, why, shell.ErrExited)
 		}
 	}
-	if st.State == shell.Deactivated {
-		return st.Err
+	if why == nil && st.State == shell.Deactivated {
+		why = st.Err
+	}
+	if why == nil {
+		return nil
+	}
+	return o.withLog(st.Config.Callsign, fmt.Errorf("%w: %s ended: %w", ErrTrial, st.Config.Callsign, why))
+}
+
+// checkNoneEnded is checkNotEnded for all instances on trial.
+func (o *operation) checkNoneEnded(tried []string) error {
+	for _, callsign := range tried {
+		if sh, ok := o.p.instances.Shell(callsign); ok {
+			if err := o.checkNotEnded(sh.Status()); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
