@@ -205,6 +205,9 @@ func packageWishesVerb(flags *flag.FlagSet) action {
 			return err
 		}
 		return printJSONOrText(t, format, "wishes", result, func(r centralRecord) string {
+			if r.Repository == "" && len(r.Wishes) == 0 {
+				return "No central repository is configured: set central in [packages].\n"
+			}
 			rows := table{}
 			rows.addRow("PACKAGE", "STATE", "REFERENCE", "REASON")
 			for _, w := range r.Wishes {

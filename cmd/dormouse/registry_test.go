@@ -322,6 +322,16 @@ func TestCentral(t *testing.T) {
 		t.Fatal(err)
 	}
 	until("DISABLED", "1.0.0")
+	before := lookedAt(t, h)
+	h.dormouse(t, "package", "wishes", "--again").expect(t, exitDone, "counter", "done")
+	for late := time.Now().Add(testPatience); lookedAt(t, h) == before; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(late) {
+			t.Fatal("the host did not look again")
+		}
+	}
+	if p := h.settled(t); p.Version != "1.0.0" {
+		t.Errorf("the wish came back over the user's choice: %+v", p)
+	}
 	kill()
 	if code := h.end(t); code != 0 {
 		t.Errorf("the host ended with %d", code)
@@ -329,4 +339,28 @@ func TestCentral(t *testing.T) {
 	h = startPackageHost(t, root, config)
 	h.wait(t, "cannot read all wishes of the central repository; what is installed stays")
 	until("DISABLED", "1.0.0")
+}
+
+// lookedAt returns when the host has last read the wishes.
+func lookedAt(t *testing.T, h *testHost) string {
+	t.Helper()
+	var c centralRecord
+	if err := h.ask(t, "Packager.central", nil, &c); err != nil {
+		t.Fatal(err)
+	}
+	return c.LastLook
+}
+
+// A password comes from the standard input, and a host without one is refused, with what to do.
+func TestRegistryLogin(t *testing.T) {
+	dir := t.TempDir()
+	registry, _ := ocitest.StartDebian(t, dir, "127.0.0.1:0", ocitest.Passwords(t, dir, "me", "s3cret"))
+	file := counterArchive(t, "1.0.0", "")
+	push := []string{"package", "push", file, "oci://" + registry + "/apps/counter", "--plain-http", "--credentials", loginFileFor(t, registry, "me:wr0ng")}
+	runWithInput(t, "", push...).expect(t, exitFailed, "!put a login for "+registry)
+	runWithInput(t, "s3cret\n", append(push, "--user", "me")...).expect(t, exitDone, "counter 1.0.0", "@sha256:")
+	h := startPackageHost(t, t.TempDir(), fmt.Sprintf("[packages]\nunsigned = \"always\"\nplain-http = [%q]\ntrial = \"1s\"\n", registry))
+	if p := h.install(t, "oci://"+registry+"/apps/counter"); p.Status != "FAILED" || !strings.Contains(p.Reason, "put a login for "+registry) {
+		t.Errorf("%+v", p)
+	}
 }

@@ -18,7 +18,8 @@ import (
 const byCentral = "central"
 
 // How long the Packager waits between two looks at least, before it looks again at a registry
-// that was not there, for an operation of somebody else, and before a failed wish is tried again.
+// that was not there, for an operation that a user has begun, and before a failed wish is tried
+// again.
 const (
 	looksApart   = time.Second
 	firstPause   = 10 * time.Second
@@ -321,8 +322,8 @@ func (p *Packager) viewOfCentral() (v centralView, err error) {
 	v = centralView{Repository: p.settings().Central, Wishes: []wishView{}}
 	p.central.mu.Lock()
 	defer p.central.mu.Unlock()
-	if !p.central.lastLook.IsZero() {
-		v.LastLook = &p.central.lastLook
+	if at := p.central.lastLook; !at.IsZero() {
+		v.LastLook = &at
 	}
 	if p.central.lastErr != nil {
 		v.Error = p.central.lastErr.Error()

@@ -2,6 +2,7 @@ package ocitest
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -28,7 +29,7 @@ func StartDebian(t *testing.T, dir, address, more string) (host string, kill fun
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command(debianProgram, "serve", config)
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), debianProgram, "serve", config)
 	stderr, err := cmd.StderrPipe()
 	if err == nil {
 		err = cmd.Start()
