@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/rs/zerolog"
+
 	"dormouse/plugins/packager/records"
 	"dormouse/shell"
 )
@@ -297,15 +299,15 @@ func (o *operation) noteEnded(err error) {
 		Package: o.name, Request: o.request, From: o.from, To: o.to, Result: "done",
 		Begun: o.begun, Ended: o.p.options.Clock().UTC(),
 	}
-	log := o.p.log.Info()
+	level := zerolog.InfoLevel
 	switch {
 	case errors.Is(err, ErrCanceled):
 		ended.Result = "canceled"
 	case err != nil:
 		ended.Result, ended.Reason = "failed", err.Error()
-		log = o.p.log.Error().Err(err)
+		level = zerolog.ErrorLevel
 	}
-	log.Str("package", o.name).Str("verb", string(o.request.Verb)).Str("from", o.from).Str("to", o.to).Msg(ended.Result)
+	o.p.log.WithLevel(level).Err(err).Str("package", o.name).Str("verb", string(o.request.Verb)).Str("from", o.from).Str("to", o.to).Msg(ended.Result)
 	if err := o.p.records.NoteEnded(ended); err != nil {
 		o.p.log.Error().Err(err).Str("package", o.name).Msg("cannot add the operation to the history")
 	}

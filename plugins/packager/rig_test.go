@@ -96,7 +96,7 @@ func (r *rig) start() {
 	stop := r.supervisor.Listen(eventLog{r})
 	r.Cleanup(stop)
 	r.supervisor.Start(r.Context())
-	r.Packager.Start()
+	r.Start()
 }
 
 // stop stops the host.
