@@ -3,9 +3,11 @@ package packager
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,9 +22,23 @@ import (
 type centralRig struct {
 	*rig
 
+	guard  sync.Mutex // guards the fields below
 	wishes map[string]oci.Wish
 	err    error
 	looks  int
+}
+
+// change changes what the central repository answers.
+func (c *centralRig) change(to func()) {
+	c.guard.Lock()
+	defer c.guard.Unlock()
+	to()
+}
+
+// looked returns how often the host has looked.
+func (c *centralRig) looked() (n int) {
+	c.change(func() { n = c.looks })
+	return n
 }
 
 func runCentral(t *testing.T, test func(*centralRig)) {
@@ -32,8 +48,10 @@ func runCentral(t *testing.T, test func(*centralRig)) {
 		o.Config.Central = "oci://127.0.0.1:1/central"
 		o.Config.PlainHTTP = []string{"127.0.0.1:1"} // nothing listens there
 		o.Wishes = func(context.Context) (map[string]oci.Wish, error) {
+			c.guard.Lock()
+			defer c.guard.Unlock()
 			c.looks++
-			return c.wishes, c.err
+			return maps.Clone(c.wishes), c.err
 		}
 	}, func(r *rig) {
 		c.rig = r
@@ -45,7 +63,7 @@ func runCentral(t *testing.T, test func(*centralRig)) {
 func (c *centralRig) wish(name, digit string, at time.Time) string {
 	c.Helper()
 	r := oci.Reference{Host: "127.0.0.1:1", Repository: name, Digest: "sha256:" + strings.Repeat(digit, 64)}
-	c.wishes[name] = oci.Wish{Package: name, Reference: r, Published: at}
+	c.change(func() { c.wishes[name] = oci.Wish{Package: name, Reference: r, Published: at} })
 	c.notify(`{"events":[{"action":"push","target":{"repository":"central"}}]}`)
 	c.settle()
 	return r.String()
@@ -86,23 +104,23 @@ func TestNotification(t *testing.T) {
 		} {
 			time.Sleep(2 * looksApart)
 			synctest.Wait()
-			before := c.looks
+			before := c.looked()
 			if code := c.notify(body); code != http.StatusAccepted {
 				t.Errorf("%s: %d", body, code)
 			}
 			time.Sleep(2 * looksApart)
 			synctest.Wait()
-			if c.looks-before != looks {
-				t.Errorf("%s: %d looks", body, c.looks-before)
+			if c.looked()-before != looks {
+				t.Errorf("%s: %d looks", body, c.looked()-before)
 			}
 		}
-		before := c.looks
+		before := c.looked()
 		for range 100 {
 			c.notify("x")
 		}
 		time.Sleep(5 * looksApart)
-		if c.looks-before > 2 {
-			t.Errorf("a hundred notifications make %d looks", c.looks-before)
+		if c.looked()-before > 2 {
+			t.Errorf("a hundred notifications make %d looks", c.looked()-before)
 		}
 	})
 }
@@ -127,7 +145,7 @@ func TestWishBacksOff(t *testing.T) {
 		if n = c.note("p"); n.Reference != second || n.Tries != 1 {
 			t.Errorf("%+v", n)
 		}
-		c.wishes, c.err = nil, errors.New("the registry does not answer")
+		c.change(func() { c.wishes, c.err = nil, errors.New("the registry does not answer") })
 		c.notify("x")
 		c.settle()
 		if v, err := c.viewOfCentral(); err != nil || v.Error == "" || len(v.Wishes) != 1 || v.Wishes[0].Reference != second {
@@ -168,7 +186,7 @@ func TestWishAndUser(t *testing.T) {
 func (c *centralRig) wish2(t *testing.T) {
 	t.Helper()
 	r := oci.Reference{Host: "127.0.0.1:1", Repository: "p", Digest: "sha256:" + strings.Repeat("2", 64)}
-	c.wishes["p"] = oci.Wish{Package: "p", Reference: r, Published: time.Now()}
+	c.change(func() { c.wishes["p"] = oci.Wish{Package: "p", Reference: r, Published: time.Now()} })
 	c.lookSoon()
 	time.Sleep(2 * looksApart)
 	synctest.Wait()
