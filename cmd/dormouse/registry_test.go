@@ -364,3 +364,24 @@ func TestRegistryLogin(t *testing.T) {
 		t.Errorf("%+v", p)
 	}
 }
+
+// The notification of a registry is taken by a host, and may not be large. Which role it needs is
+// tried in packager and controller: a caller on this machine may do all.
+func TestNotificationBounds(t *testing.T) {
+	h := startPackageHost(t, t.TempDir(), "[packages]\ncentral = \"oci://127.0.0.1:1/central\"\n")
+	for size, status := range map[int]int{100: http.StatusAccepted, 2 << 20: http.StatusRequestEntityTooLarge} {
+		url := "http://" + h.address + "/Service/Packager/central"
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url, strings.NewReader(strings.Repeat(" ", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != status {
+			t.Errorf("%d bytes: %s, want %d", size, answer.Status, status)
+		}
+	}
+}
