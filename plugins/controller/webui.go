@@ -2,7 +2,7 @@ package controller
 
 import (
 	"crypto/sha256"
-	_ "embed"
+	"embed"
 	"encoding/base64"
 	"errors"
 	"io/fs"
@@ -17,10 +17,30 @@ import (
 	"dormouse/configs"
 )
 
-// builtinPage is the web page of the host where no other page is installed.
+// builtinPage is the web page of the host where no other page is installed: one document,
+// so that its policy names one script and one style.
+var builtinPage = joinedPage()
+
+// pageFiles are the parts of the built-in page.
 //
-//go:embed page.html
-var builtinPage string
+//go:embed page
+var pageFiles embed.FS
+
+// joinedPage returns the built-in page with its style and its scripts inside.
+func joinedPage() string {
+	scripts := pageFile("instances.js") + pageFile("packages.js") + pageFile("flows.js")
+	page := strings.Replace(pageFile("page.html"), "<style>", "<style>\n"+pageFile("style.css"), 1)
+	return strings.Replace(page, "<script>", "<script>\n"+scripts, 1)
+}
+
+// pageFile returns a part of the built-in page.
+func pageFile(name string) string {
+	text, err := pageFiles.ReadFile("page/" + name)
+	if err != nil {
+		panic(err) // the name is not one of the embedded files
+	}
+	return string(text)
+}
 
 // redirectToConfiguredPage redirects / to the page that the configuration of the host names.
 func (f *Front) redirectToConfiguredPage(w http.ResponseWriter, r *http.Request) {

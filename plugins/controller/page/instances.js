@@ -1,80 +1,3 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Dormouse</title>
-<link rel="icon" href="data:,">
-<style>
-:root {
-  color-scheme: light dark;
-  --page: #f5f3ef; --card: #fff; --ink: #26231f; --soft: #6b655c; --line: #e2ddd4; --accent: #8a5a1c;
-  --on: #1f7a45; --idle: #8a6100; --asleep: #4a55b5; --off: #6b655c; --bad: #b3261e;
-}
-@media (prefers-color-scheme: dark) {
-  :root {
-    --page: #1a1816; --card: #24211e; --ink: #ece7df; --soft: #a59d92; --line: #3a352f; --accent: #e0a860;
-    --on: #6fcf97; --idle: #e6bd5a; --asleep: #a7b0ff; --off: #a59d92; --bad: #ff8a80;
-  }
-}
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 15px/1.45 system-ui, sans-serif; }
-main, header { max-width: 68rem; margin: 0 auto; padding: 0 1.25rem; }
-header { display: flex; align-items: baseline; gap: .75rem; padding-top: 1.75rem; padding-bottom: 1rem; }
-h1 { margin: 0; font-size: 1.5rem; letter-spacing: -.01em; }
-h2 { margin: 1.75rem 0 .5rem; font-size: 1rem; }
-small, .soft { color: var(--soft); font-size: .85rem; }
-#link { margin-left: auto; }
-#link::before { content: "●"; margin-right: .4em; color: var(--bad); }
-#link.up::before { color: var(--on); }
-.card { background: var(--card); border: 1px solid var(--line); border-radius: 10px; overflow-x: auto; }
-table { width: 100%; border-collapse: collapse; }
-th { text-align: left; font-weight: 600; font-size: .8rem; color: var(--soft); }
-th, td { padding: .5rem 1rem; border-bottom: 1px solid var(--line); vertical-align: middle; }
-tr:last-child td { border-bottom: 0; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-td small { display: block; }
-.callsign { font-weight: 600; }
-.error { color: var(--bad); overflow-wrap: anywhere; }
-td .error { max-width: 30rem; }
-.state { display: inline-block; padding: .1rem .6rem; border: 1px solid currentcolor; border-radius: 99px; font-size: .85rem; font-weight: 600; color: var(--off); }
-.state.activated, .state.resumed { color: var(--on); }
-.state.suspended, .state.precondition { color: var(--idle); }
-.state.hibernated { color: var(--asleep); }
-.actions { text-align: right; white-space: nowrap; }
-td.name small { white-space: nowrap; }
-button { font: inherit; font-size: .85rem; padding: .3rem .7rem; margin-left: .35rem; color: inherit; background: transparent; border: 1px solid var(--line); border-radius: 7px; cursor: pointer; }
-button:hover { border-color: var(--accent); color: var(--accent); }
-button:focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
-button:disabled { opacity: .5; cursor: default; }
-progress { width: 7rem; accent-color: var(--asleep); }
-ol { margin: 0; padding: .6rem 1rem; list-style: none; min-height: 3rem; max-height: 14rem; overflow-y: auto; font-size: .85rem; }
-li time { color: var(--soft); font-variant-numeric: tabular-nums; margin-right: .75rem; }
-</style>
-</head>
-<body>
-<header>
-  <h1>Dormouse</h1>
-  <span class="soft" id="version"></span>
-  <span class="soft" id="link" role="status">connecting</span>
-</header>
-<main>
-  <div class="card">
-    <table>
-      <thead>
-        <tr>
-          <th scope="col">Instance</th><th scope="col">State</th><th scope="col" class="number">Memory</th>
-          <th scope="col" class="number">On disk</th><th scope="col" class="actions">Actions</th>
-        </tr>
-      </thead>
-      <tbody id="instances"></tbody>
-    </table>
-  </div>
-  <h2 id="happened">What happened</h2>
-  <div class="card"><ol id="log" aria-labelledby="happened" aria-live="polite" tabindex="0"></ol></div>
-</main>
-<noscript><main><p>This page needs JavaScript. <code>dormouse status</code> shows the same.</p></main></noscript>
-<script>
 "use strict";
 
 // What an operator may do to an instance in each state: label and method.
@@ -82,11 +5,12 @@ const actions = {
   deactivated: [["Activate", "activate"]],
   unavailable: [["Make available", "deactivate"]],
   precondition: [["Deactivate", "deactivate"]],
-  activated: [["Deactivate", "deactivate"]],
-  resumed: [["Suspend", "suspend"], ["Deactivate", "deactivate"]],
-  suspended: [["Resume", "resume"], ["Hibernate", "hibernate"], ["Deactivate", "deactivate"]],
-  hibernated: [["Wake", "activate"], ["Deactivate", "deactivate"]],
+  activated: [["Restart", "restart"], ["Deactivate", "deactivate"]],
+  resumed: [["Suspend", "suspend"], ["Restart", "restart"], ["Deactivate", "deactivate"]],
+  suspended: [["Resume", "resume"], ["Hibernate", "hibernate"], ["Restart", "restart"], ["Deactivate", "deactivate"]],
+  hibernated: [["Wake", "activate"], ["Restart", "restart"], ["Deactivate", "deactivate"]],
 };
+const partsOfHost = ["Controller", "Packager", "Flows"]; // run as long as the host does
 const refreshEvery = 2000, longestLog = 200, longestWait = 15000;
 const byId = (id) => document.getElementById(id);
 
@@ -108,6 +32,8 @@ function connect() {
       const { hash } = await call("version");
       byId("version").textContent = hash;
       await refresh();
+      await followPackages();
+      await followFlows();
     } catch (failure) {
       note(failure.message, true);
     }
@@ -132,10 +58,19 @@ function receive(message) {
     const { callsign, state, reason } = message.params;
     note(`${callsign} is ${lower(state)}` + (reason ? ` (${lower(reason)})` : ""));
     refresh();
+  } else if (message.method?.startsWith("packages.")) {
+    receivePackageEvent(message.method.slice("packages.".length), message.params);
+  } else if (message.method?.startsWith("flows.")) {
+    receiveFlowEvent(message.method.slice("flows.".length), message.params);
   }
 }
 
+// call calls a method of the Controller, callOf one of any callsign.
 function call(method, params) {
+  return callOf("Controller.1." + method, params);
+}
+
+function callOf(method, params) {
   return new Promise((resolve, reject) => {
     if (socket.readyState !== WebSocket.OPEN) {
       reject(new Error("the host cannot be reached"));
@@ -143,7 +78,7 @@ function call(method, params) {
     }
     const id = ++lastId;
     waiting.set(id, { resolve, reject });
-    socket.send(JSON.stringify({ jsonrpc: "2.0", id, method: "Controller.1." + method, params }));
+    socket.send(JSON.stringify({ jsonrpc: "2.0", id, method, params }));
   });
 }
 
@@ -209,7 +144,7 @@ function fill(row, instance) {
   memory.textContent = instance.memory ? size(instance.memory) : "–";
   disk.textContent = instance.image ? size(instance.image.bytes) : "–";
 
-  const offered = instance.callsign === "Controller" || instance.transition ? [] : actions[state] ?? [];
+  const offered = partsOfHost.includes(instance.callsign) || instance.transition ? [] : actions[state] ?? [];
   const key = JSON.stringify([offered, busy.has(instance.callsign)]);
   if (instance.progress?.total) {
     const bar = element("progress", "");
@@ -283,9 +218,8 @@ function showLink(up) {
 }
 
 setInterval(() => {
-  if (!document.hidden && socket.readyState === WebSocket.OPEN) refresh();
+  if (!document.hidden && socket.readyState === WebSocket.OPEN) {
+    refresh();
+    if (flowsExist) refreshFlows(); // what waits changes without events
+  }
 }, refreshEvery);
-connect();
-</script>
-</body>
-</html>
