@@ -134,7 +134,7 @@ func (s *Store) UsesCodeIn(dir string) (uses bool, err error) {
 		}
 		var m manifest
 		if readSealedJSON(path, s.key, &m) != nil {
-			return nil // it can't be restored
+			return nil //nolint:nilerr // it can't be restored
 		}
 		if slices.ContainsFunc(m.Code, func(c codeFile) bool { return strings.HasPrefix(c.Path, dir+"/") }) {
 			uses = true

@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -183,9 +184,7 @@ func (c *client) packageFailure(ctx context.Context, end packageEnd) error {
 // named by its path to a host on this machine, and sent to any other.
 func (c *client) beginOnPackage(ctx context.Context, o packageOperation, name string, options map[string]any, id string) error {
 	params := map[string]any{"package": name}
-	for key, value := range options {
-		params[key] = value
-	}
+	maps.Copy(params, options)
 	if id != "" {
 		params["operation"] = id
 	}

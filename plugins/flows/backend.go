@@ -32,7 +32,7 @@ func (b *backend) Launch(context.Context) (shell.Information, error) {
 func (b *backend) Initialize(context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.running, b.stop = context.WithCancel(context.Background())
+	b.running, b.stop = context.WithCancel(context.Background()) //nolint:contextcheck // the deliveries go on until Stop
 	for _, w := range b.flows {
 		b.startDeliveryLocked(w)
 	}

@@ -372,7 +372,7 @@ func TestOrderAcrossRetries(t *testing.T) {
 func TestMessageThatKills(t *testing.T) {
 	r := newRig(t, setup{})
 	kill := make(chan func(), 10)
-	r.answer(func(callsign string, _ *shellpb.ProcessRequest) ([]*shellpb.Message, error) {
+	r.answer(func(string, *shellpb.ProcessRequest) ([]*shellpb.Message, error) {
 		(<-kill)()
 		return nil, fmt.Errorf("%w: the connection was lost", shell.ErrNotAnswered)
 	})

@@ -1,7 +1,6 @@
 package flows
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -33,13 +32,6 @@ func fromQueue(q queue.Message) (*shellpb.Message, error) {
 	}
 	m.Id, m.Body = q.ID, q.Body
 	return m, nil
-}
-
-// newID returns the id of a message that has none.
-func newID() string {
-	var random [16]byte
-	_, _ = rand.Read(random[:]) // it never fails
-	return hex.EncodeToString(random[:])
 }
 
 // resultID returns the id of the result with that number, from 1, of the flow's work on the

@@ -51,7 +51,7 @@ func (d *delivery) askPlugin(s snapshot, m *shellpb.Message, attempt int) ([]*sh
 // outcomeOf returns what the error of a call says of the message.
 func outcomeOf(err error) outcome {
 	text := err.Error()
-	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok { //nolint:errorlint // an error that only wraps a status is the host's
+	if answer, ok := err.(interface{ GRPCStatus() *status.Status }); ok { // an error that only wraps a status is the host's
 		s := answer.GRPCStatus()
 		text = fmt.Sprintf("the plugin answered: %s", s.Message())
 		switch s.Code() {

@@ -87,7 +87,7 @@ func newRig(t *testing.T, o setup) *rig {
 	if len(o.callsigns) == 0 {
 		o.callsigns = []string{"A", "B"}
 	}
-	so := supervisor.Options{HibernateTimeout: time.Minute, Log: zerolog.Nop(), Builtins: []supervisor.Builtin{r.Flows.Builtin()}}
+	so := supervisor.Options{HibernateTimeout: time.Minute, Log: zerolog.Nop(), Builtins: []supervisor.Builtin{r.Builtin()}}
 	for _, callsign := range o.callsigns {
 		c := configs.DefaultPlugin()
 		c.Callsign, c.StartMode, c.OnCall = callsign, configs.StartActivated, configs.OnCallWake

@@ -25,7 +25,7 @@ func measureFlows(ctx context.Context, b *bench) (rows []row, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, h.close()) }()
+	defer func() { err = errors.Join(err, h.close()) }() //nolint:contextcheck // it ends what ctx may have ended
 	for _, producers := range []int{1, 64} {
 		each := 150 // at 64 producers each does less, all together more
 		if producers > 1 {
@@ -94,7 +94,7 @@ func openFlowHost(ctx context.Context, program string) (_ *flowHost, err error) 
 		h.conn, err = grpc.NewClient("unix:"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	}
 	if err != nil {
-		return nil, errors.Join(err, h.close())
+		return nil, errors.Join(err, h.close()) //nolint:contextcheck // it ends what ctx may have ended
 	}
 	return h, nil
 }

@@ -131,9 +131,9 @@ func (b *binding) setWhy(why *string, err error) {
 	if why == &b.whyTaking {
 		direction = "messages of the stream"
 	}
-	switch {
-	case text == before:
-	case text == "":
+	switch text {
+	case before:
+	case "":
 		b.log.Info().Msg(direction + " are passed on again")
 	default:
 		b.log.Warn().Msg(direction + " wait: " + text)

@@ -230,7 +230,7 @@ func (h *host) waitFor(what string, wanted func(flows.RemoteTopic) bool) {
 		if wanted(s[0]) {
 			return
 		}
-		time.Sleep(10 * time.Millisecond)
+		<-time.After(10 * time.Millisecond)
 	}
 	h.t.Fatalf("the status never became %s: %+v", what, s[0])
 }
