@@ -68,7 +68,7 @@ func (h *testHost) ask(t *testing.T, method string, params, result any) error {
 func startPackageHost(t *testing.T, root, configuration string) *testHost {
 	t.Helper()
 	h := startHost(t, root, configuration)
-	for late := time.Now().Add(testPatience); h.ask(t, "Packager.list", nil, nil) != nil; time.Sleep(10 * time.Millisecond) {
+	for late := time.Now().Add(testPatience); h.ask(t, "Packager.list", nil, nil) != nil; <-time.After(10 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatalf("the Packager does not answer; the log is:\n%s", h.log)
 		}
@@ -85,7 +85,7 @@ type packageView struct {
 // untilPackage returns the package counter once ok is true of it.
 func (h *testHost) untilPackage(t *testing.T, what string, ok func(packageView) bool) (p packageView) {
 	t.Helper()
-	for late := time.Now().Add(testPatience); ; time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(testPatience); ; <-time.After(20 * time.Millisecond) {
 		p = packageView{}
 		err := h.ask(t, "Packager.show", map[string]any{"package": "counter"}, &p)
 		if err == nil && ok(p) {
@@ -297,7 +297,7 @@ func TestCentral(t *testing.T) {
 	if err := h.ask(t, "Packager.synchronize", nil, nil); err != nil && !strings.Contains(err.Error(), "under way") {
 		t.Fatal(err)
 	}
-	for late := time.Now().Add(testPatience); ; time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(testPatience); ; <-time.After(20 * time.Millisecond) {
 		var offers []struct {
 			Name     string
 			Versions []string
@@ -324,7 +324,7 @@ func TestCentral(t *testing.T) {
 	until("DISABLED", "1.0.0")
 	before := lookedAt(t, h)
 	h.dormouse(t, "package", "wishes", "--again").expect(t, exitDone, "counter", "done")
-	for late := time.Now().Add(testPatience); lookedAt(t, h) == before; time.Sleep(20 * time.Millisecond) {
+	for late := time.Now().Add(testPatience); lookedAt(t, h) == before; <-time.After(20 * time.Millisecond) {
 		if time.Now().After(late) {
 			t.Fatal("the host did not look again")
 		}

@@ -29,10 +29,10 @@ func (b *backend) Launch(context.Context) (shell.Information, error) {
 }
 
 // Initialize begins to deliver messages.
-func (b *backend) Initialize(context.Context) error {
+func (b *backend) Initialize(context.Context) error { //nolint:contextcheck // the deliveries go on until Stop
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.running, b.stop = context.WithCancel(context.Background()) //nolint:contextcheck // the deliveries go on until Stop
+	b.running, b.stop = context.WithCancel(context.Background())
 	for _, w := range b.flows {
 		b.startDeliveryLocked(w)
 	}

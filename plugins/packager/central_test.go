@@ -78,14 +78,14 @@ func (c *centralRig) notify(body string) int {
 // settle lets the look and the operation that it begins come to their end.
 func (c *centralRig) settle() {
 	c.Helper()
-	time.Sleep(2 * looksApart)
+	<-time.After(2 * looksApart)
 	synctest.Wait()
 	c.wait()
 }
 
-func (c *centralRig) note(name string) wishNote {
+func (c *centralRig) note() wishNote {
 	c.Helper()
-	n, _, err := c.wishNotes().Get(name)
+	n, _, err := c.wishNotes().Get("p")
 	c.must(err)
 	return n
 }
@@ -102,13 +102,13 @@ func TestNotification(t *testing.T) {
 			`{"events":[{"action":"pull"},{"action":"delete","target":{"repository":"central"}}]}`: 1,
 			`something else`: 1,
 		} {
-			time.Sleep(2 * looksApart)
+			<-time.After(2 * looksApart)
 			synctest.Wait()
 			before := c.looked()
 			if code := c.notify(body); code != http.StatusAccepted {
 				t.Errorf("%s: %d", body, code)
 			}
-			time.Sleep(2 * looksApart)
+			<-time.After(2 * looksApart)
 			synctest.Wait()
 			if c.looked()-before != looks {
 				t.Errorf("%s: %d looks", body, c.looked()-before)
@@ -118,7 +118,7 @@ func TestNotification(t *testing.T) {
 		for range 100 {
 			c.notify("x")
 		}
-		time.Sleep(5 * looksApart)
+		<-time.After(5 * looksApart)
 		if c.looked()-before > 2 {
 			t.Errorf("a hundred notifications make %d looks", c.looked()-before)
 		}
@@ -131,18 +131,18 @@ func TestWishBacksOff(t *testing.T) {
 	runCentral(t, func(c *centralRig) {
 		begun := time.Now()
 		first := c.wish("p", "1", begun)
-		n := c.note("p")
-		if n.Reference != first || n.State != wishWaiting || n.Tries != 1 || n.Next.Sub(time.Now()) < 50*time.Second || n.Reason == "" {
+		n := c.note()
+		if n.Reference != first || n.State != wishWaiting || n.Tries != 1 || time.Until(n.Next) < 50*time.Second || n.Reason == "" {
 			t.Fatalf("%+v", n)
 		}
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 		synctest.Wait()
-		if n = c.note("p"); n.Tries < 8 || n.Tries > 14 {
+		if n = c.note(); n.Tries < 8 || n.Tries > 14 {
 			t.Errorf("it was tried %d times in a day", n.Tries)
 		}
 		second := c.wish("p", "2", begun.Add(time.Hour))
 		c.wish("p", "1", begun)
-		if n = c.note("p"); n.Reference != second || n.Tries != 1 {
+		if n = c.note(); n.Reference != second || n.Tries != 1 {
 			t.Errorf("%+v", n)
 		}
 		c.change(func() { c.wishes, c.err = nil, errors.New("the registry does not answer") })
@@ -153,7 +153,7 @@ func TestWishBacksOff(t *testing.T) {
 		}
 		c.restart(nil)
 		c.settle()
-		if n = c.note("p"); n.Reference != second {
+		if n = c.note(); n.Reference != second {
 			t.Errorf("after a restart: %+v", n)
 		}
 	})
@@ -170,9 +170,9 @@ func TestWishAndUser(t *testing.T) {
 		c.wait()
 		c.probes = nil
 		c.expect("INSTALLED", "1.0.0", "1")
-		time.Sleep(2 * busyPause)
+		<-time.After(2 * busyPause)
 		c.settle()
-		if n := c.note("p"); n.Tries != 1 {
+		if n := c.note(); n.Tries != 1 {
 			t.Errorf("it was not tried after the user's operation: %+v", n)
 		}
 		record, _ := c.records.Get("p")
@@ -188,9 +188,9 @@ func (c *centralRig) wish2(t *testing.T) {
 	r := oci.Reference{Host: "127.0.0.1:1", Repository: "p", Digest: "sha256:" + strings.Repeat("2", 64)}
 	c.change(func() { c.wishes["p"] = oci.Wish{Package: "p", Reference: r, Published: time.Now()} })
 	c.lookSoon()
-	time.Sleep(2 * looksApart)
+	<-time.After(2 * looksApart)
 	synctest.Wait()
-	if n := c.note("p"); n.State != wishWaiting || n.Tries != 0 || !strings.Contains(n.Reason, "under way") {
+	if n := c.note(); n.State != wishWaiting || n.Tries != 0 || !strings.Contains(n.Reason, "under way") {
 		t.Errorf("%+v", n)
 	}
 }
@@ -206,7 +206,7 @@ func TestWishThatFails(t *testing.T) {
 		}{{"probe", wishWaiting}, {"trial", wishGivenUp}} {
 			c.must(c.wishNotes().Put("p", wishNote{State: wishApplying, Operation: "its", Reference: "oci://127.0.0.1:1/p"}))
 			c.install(c.simple("2.0.0", test.fails), func(r *records.Request) { r.ID, r.By = "its", byCentral })
-			n := c.note("p")
+			n := c.note()
 			if n.State != test.want || n.Reason == "" {
 				t.Errorf("%s: %+v", test.fails, n)
 			}
@@ -215,10 +215,10 @@ func TestWishThatFails(t *testing.T) {
 			}
 		}
 		c.install(c.simple("3.0.0", ""))
-		time.Sleep(24 * time.Hour)
+		<-time.After(24 * time.Hour)
 		synctest.Wait()
 		c.expect("INSTALLED", "3.0.0", "13")
-		if n := c.note("p"); n.State != wishGivenUp {
+		if n := c.note(); n.State != wishGivenUp {
 			t.Errorf("%+v", n)
 		}
 		if role, _ := NeededAccess(Callsign, shell.Call{Method: "look"}); role != access.Call {

@@ -75,7 +75,7 @@ func TestWebServer(t *testing.T) {
 			}
 			defer file.Close()
 			err = remote.fetch(t.Context(), test.address, "", file, func(int64, int64) {})
-			http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:forcetypeassert // net/http documents the type
+			http.DefaultTransport.(*http.Transport).CloseIdleConnections() //nolint:errcheck // net/http documents the type
 			if test.want != "" {
 				if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), "s3cret") || errors.Is(err, os.ErrNotExist) {
 					t.Errorf("the error is %v, want one with %q", err, test.want)

@@ -58,7 +58,7 @@ func TestOtherArtifacts(t *testing.T) {
 		"image":   []byte(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{},"layers":[]}`),
 		"huge":    append([]byte(`{"x":"`+strings.Repeat("x", maxManifest)), pushed...),
 		"broken":  []byte("{"),
-		"foreign": bytes.Replace(pushed, []byte("sha256:"), []byte("sha512:"), -1),
+		"foreign": bytes.ReplaceAll(pushed, []byte("sha256:"), []byte("sha512:")),
 	} {
 		f.Manifest("apps/clock", tag, raw)
 	}
