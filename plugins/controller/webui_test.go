@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
 	"fmt"
 	"net/http"
 	"os"
@@ -140,6 +142,14 @@ func TestBuiltinPage(t *testing.T) {
 	for _, path := range []string{"/Service/Controller/UI/", "/Service/Controller/UI/index.html"} {
 		a := h.request(t, "GET", path, "")
 		policy := a.header.Get("Content-Security-Policy")
+		for element, directive := range map[string]string{"script": "script-src", "style": "style-src"} {
+			_, rest, _ := strings.Cut(a.body, "<"+element+">")
+			inline, _, _ := strings.Cut(rest, "</"+element+">")
+			sum := sha256.Sum256([]byte(inline))
+			if want := directive + " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "';"; len(inline) < 1000 || !strings.Contains(policy, want) {
+				t.Errorf("%s: the policy %s does not allow the %s of %d bytes", path, policy, element, len(inline))
+			}
+		}
 		if a.status != 200 || !strings.Contains(a.body, "<title>Dormouse</title>") || !strings.Contains(policy, "default-src 'none'; script-src 'sha256-") {
 			t.Errorf("%s: %d, %s", path, a.status, policy)
 		}

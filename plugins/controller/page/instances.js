@@ -52,7 +52,7 @@ function receive(message) {
   const asked = waiting.get(message.id);
   if (asked) {
     waiting.delete(message.id);
-    if (message.error) asked.reject(new Error([message.error.message, message.error.data?.cause].filter(Boolean).join(" ")));
+    if (message.error) asked.reject(errorOf(message.error));
     else asked.resolve(message.result);
   } else if (message.method?.startsWith("page.")) {
     const { callsign, state, reason } = message.params;
@@ -63,6 +63,12 @@ function receive(message) {
   } else if (message.method?.startsWith("flows.")) {
     receiveFlowEvent(message.method.slice("flows.".length), message.params);
   }
+}
+
+// errorOf returns the error of an answer, with its cause if the host says one.
+function errorOf({ message, data }) {
+  const cause = data?.cause;
+  return new Error([message, cause].filter(Boolean).join(" "), { cause });
 }
 
 // call calls a method of the Controller, callOf one of any callsign.

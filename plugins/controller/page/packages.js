@@ -99,7 +99,7 @@ async function refreshCatalogue() {
     offers = await callOf("Packager.1.browse");
     state = offers.length ? "" : "The catalogue is empty, or was not read yet.";
   } catch (failure) {
-    state = failure.message; // that none is configured, and how to do so
+    state = failure.cause ?? failure.message; // that none is configured, and how to do so
   }
   byId("catalogue-state").textContent = state;
   showRows("catalogue", offers, ["name", "", "actions"], (row, offer) => {

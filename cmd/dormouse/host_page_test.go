@@ -1,0 +1,158 @@
+package main
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// Each method that the built-in page calls is one that its part of the host has.
+func TestPageCallsMethodsThatExist(t *testing.T) {
+	h := startHost(t, t.TempDir(), "")
+	h.wait(t, "ready")
+	page := h.get(t, "/Service/Controller/UI/")
+	called := regexp.MustCompile(`"(Packager|Flows)\.1\.([a-z]+)"`).FindAllStringSubmatch(page, -1)
+	for _, verb := range []string{"install", "upgrade", "uninstall", "enable", "disable", "retry", "rollback", "cancel"} {
+		called = append(called, []string{"", "Packager", verb})
+	}
+	for _, verb := range []string{"run", "pause", "stop"} {
+		called = append(called, []string{"", "Flows", verb})
+	}
+	for _, verb := range []string{"restart", "activate", "deactivate", "suspend", "resume", "hibernate"} {
+		if !strings.Contains(page, `"`+verb+`"]`) {
+			t.Errorf("the page offers no %s", verb)
+		}
+		called = append(called, []string{"", "Controller", verb})
+	}
+	if len(called) < 20 {
+		t.Fatalf("found only %q", called)
+	}
+	for _, c := range called {
+		if c[2] == "register" {
+			continue // a method of every callsign's websocket
+		}
+		request := `{"jsonrpc":"2.0","id":1,"method":"` + c[1] + `.1.exists","params":{"method":"` + c[2] + `"}}`
+		status, answer := h.post(t, "/jsonrpc?dialect=r5", "application/json", strings.NewReader(request), -1)
+		if status != http.StatusOK || !strings.Contains(answer, `"result":true`) {
+			t.Errorf("%s.1.%s: %d %s", c[1], c[2], status, answer)
+		}
+	}
+}
+
+// uploadedBytes is the size of an upload that must not be in memory, and maxUploadMemory what
+// the host may have more in memory meanwhile.
+const (
+	uploadedBytes   = 100 << 20
+	maxUploadMemory = 16 << 20
+)
+
+// An archive goes to the disk as it arrives. One that is none is refused with the reason, one
+// beyond max-size with 413, whether it says its length or not.
+func TestUpload(t *testing.T) {
+	h := startHost(t, t.TempDir(), "[packages]\nmax-size = \"101MiB\"\n")
+	h.wait(t, "ready")
+	const path, binary = "/Service/Packager/packages", "application/octet-stream"
+	if status, answer := h.post(t, path, binary, strings.NewReader("no archive"), -1); status != http.StatusBadRequest || !strings.Contains(answer, "archive") {
+		t.Errorf("no archive: %d %s", status, answer)
+	}
+	before := h.resetPeakMemory(t)
+	if status, answer := h.post(t, path, binary, zeros(uploadedBytes), uploadedBytes); status != http.StatusBadRequest || answer == "" {
+		t.Errorf("%d bytes that are no archive: %d %s", uploadedBytes, status, answer)
+	}
+	grown := h.memoryFigure(t, "VmHWM") - before
+	t.Logf("an upload of %d MiB: the host grew by %d KiB", uploadedBytes>>20, grown>>10)
+	if grown >= maxUploadMemory {
+		t.Errorf("an upload of %d bytes takes %d bytes of memory", uploadedBytes, grown)
+	}
+	const tooMany = 102 << 20
+	for _, length := range []int64{tooMany, -1} {
+		if status, answer := h.post(t, path, binary, zeros(tooMany), length); status != http.StatusRequestEntityTooLarge || answer == "" {
+			t.Errorf("beyond max-size, with the length %d: %d %s", length, status, answer)
+		}
+	}
+	left, err := os.ReadDir(h.root + "/packages/upload")
+	if err != nil || slices.ContainsFunc(left, func(e os.DirEntry) bool { return strings.HasSuffix(e.Name(), ".part") }) {
+		t.Errorf("left of refused uploads: %v, %v", left, err)
+	}
+	var packages []json.RawMessage
+	if err := json.Unmarshal([]byte(h.dormouse(t, "package", "list", "-o", "json").out), &packages); err != nil || len(packages) > 0 {
+		t.Errorf("packages of refused uploads: %s, %v", packages, err)
+	}
+}
+
+// zeros returns a reader of so many bytes.
+func zeros(n int64) io.Reader {
+	zero, err := os.Open("/dev/zero")
+	if err != nil {
+		panic(err)
+	}
+	return io.LimitReader(zero, n)
+}
+
+// get returns the body of a path of the host.
+func (h *testHost) get(t *testing.T, path string) string {
+	t.Helper()
+	response, err := http.Get("http://" + h.address + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("%s: %d %s, %v", path, response.StatusCode, body, err)
+	}
+	return string(body)
+}
+
+// post sends a body, of unknown length if that is negative, and returns the answer.
+func (h *testHost) post(t *testing.T, path, contentType string, body io.Reader, length int64) (status int, answer string) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+h.address+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.ContentLength = length
+	request.Header.Set("Content-Type", contentType)
+	request.Header.Set("Expect", "100-continue") // a refusal comes before the body
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response.StatusCode, strings.TrimSpace(string(text))
+}
+
+// resetPeakMemory has the kernel count the peak anew, and returns what the host has in memory now.
+func (h *testHost) resetPeakMemory(t *testing.T) int64 {
+	t.Helper()
+	if err := os.WriteFile("/proc/"+strconv.Itoa(h.cmd.Process.Pid)+"/clear_refs", []byte("5"), 0); err != nil {
+		t.Fatal(err)
+	}
+	return h.memoryFigure(t, "VmHWM")
+}
+
+// memoryFigure returns a figure of the host's process in bytes, by its name in /proc.
+func (h *testHost) memoryFigure(t *testing.T, name string) int64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/" + strconv.Itoa(h.cmd.Process.Pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(status), "\n"+name+":")
+	figure, _, _ := strings.Cut(strings.TrimSpace(rest), " ")
+	kib, err := strconv.ParseInt(figure, 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
