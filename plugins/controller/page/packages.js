@@ -15,7 +15,7 @@ async function followPackages() {
 function receivePackageEvent(event, params) {
   switch (event) {
     case "statechange":
-      note(`package ${params.name} is ${params.status}` + (params.phase ? ` (${params.phase})` : ""));
+      if (!params.phase) note(`package ${params.name} is ${params.status}`); // the table shows the phases
       refreshPackage(params.name);
       break;
     case "progress": {
