@@ -15,15 +15,22 @@ function receiveFlowEvent(event, { flow, state, why }) {
   refreshFlows();
 }
 
-let flowsAsked = false;
+let flowsAsked = false, flowsAgain = false;
 
+// One list is asked for at a time, and once more if something happened meanwhile.
 async function refreshFlows() {
-  if (flowsAsked) return;
+  if (flowsAsked) {
+    flowsAgain = true;
+    return;
+  }
   flowsAsked = true;
   try {
-    const all = await callOf("Flows.1.list");
-    flowsExist = all.length > 0;
-    showRows("flows", all, ["name", "", "number", "number", "number", "number", "actions"], fillFlow);
+    do {
+      flowsAgain = false;
+      const all = await callOf("Flows.1.list");
+      flowsExist = all.length > 0;
+      showRows("flows", all, ["name", "", "number", "number", "number", "number", "actions"], fillFlow);
+    } while (flowsAgain);
   } catch {
     // The connection ended; the next one shows everything anew.
   } finally {

@@ -29,6 +29,7 @@ function receivePackageEvent(event, params) {
     case "operationend":
       note(`${params.verb} of package ${params.package}: ${params.result}` + (params.reason ? `: ${params.reason}` : ""), Boolean(params.reason));
       refreshPackage(params.package);
+      refreshFlows(); // those it declares have come or gone
       break;
     case "synchronizationend":
       if (params.error) note(`cannot read the catalogue: ${params.error}`, true);
@@ -64,7 +65,7 @@ function fillPackage(row, shown) {
   name.replaceChildren(element("span", "callsign", shown.name));
   version.textContent = shown.version;
   origin.textContent = shown.origin;
-  status.replaceChildren(element("span", "state " + shown.state.toLowerCase(), shown.disabled ? "DISABLED" : shown.status));
+  status.replaceChildren(element("span", "state " + (shown.disabled ? "" : shown.state.toLowerCase()), shown.disabled ? "DISABLED" : shown.status));
   if (shown.operation) status.append(...describeOperation(shown.operation));
   if (shown.reason) status.append(element("small", "error", shown.reason));
   if (shown.failure?.log.length) status.append(element("pre", "", shown.failure.log.join("\n")));
