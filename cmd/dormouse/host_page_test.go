@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -86,28 +87,49 @@ func TestUpload(t *testing.T) {
 	}
 }
 
-// zeros returns a reader of so many bytes.
-func zeros(n int64) io.Reader {
-	zero, err := os.Open("/dev/zero")
+// An archive that a page sends is installed, and says so.
+func TestUploadIsInstalled(t *testing.T) {
+	h := startHost(t, t.TempDir(), "")
+	h.wait(t, "ready")
+	file := filepath.Join(t.TempDir(), "clock.tar.zst")
+	dir := writePackageOf(t, "clock", "1.0.0", "counter", "Clock", "")
+	dormouse(t, nil, "package", "build", dir, "-o", file).expect(t, exitDone)
+	archive, err := os.Open(file)
 	if err != nil {
-		panic(err)
+		t.Fatal(err)
 	}
-	return io.LimitReader(zero, n)
+	defer func() { _ = archive.Close() }()
+	status, answer := h.post(t, "/Service/Packager/packages", "application/octet-stream", archive, -1)
+	if status != http.StatusAccepted || !strings.Contains(answer, `"package":"clock","version":"1.0.0"`) || !strings.Contains(answer, "without a restart") {
+		t.Fatalf("%d %s", status, answer)
+	}
+	h.wait(t, "done") // the operation
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "clock    1.0.0    local   INSTALLED")
+}
+
+// zeros returns a reader of so many bytes.
+func zeros(n int64) io.Reader { return io.LimitReader(zeroBytes{}, n) }
+
+type zeroBytes struct{}
+
+// Read fills the buffer with zeros.
+func (zeroBytes) Read(into []byte) (int, error) {
+	clear(into)
+	return len(into), nil
 }
 
 // get returns the body of a path of the host.
 func (h *testHost) get(t *testing.T, path string) string {
 	t.Helper()
-	response, err := http.Get("http://" + h.address + path)
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+h.address+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil || response.StatusCode != http.StatusOK {
-		t.Fatalf("%s: %d %s, %v", path, response.StatusCode, body, err)
+	status, body := answerTo(t, request)
+	if status != http.StatusOK {
+		t.Fatalf("%s: %d %s", path, status, body)
 	}
-	return string(body)
+	return body
 }
 
 // post sends a body, of unknown length if that is negative, and returns the answer.
@@ -119,7 +141,14 @@ func (h *testHost) post(t *testing.T, path, contentType string, body io.Reader, 
 	}
 	request.ContentLength = length
 	request.Header.Set("Content-Type", contentType)
-	request.Header.Set("Expect", "100-continue") // a refusal comes before the body
+	request.Header.Set("Origin", "http://"+h.address) // as a browser with the host's page does
+	request.Header.Set("Expect", "100-continue")      // a refusal comes before the body
+	return answerTo(t, request)
+}
+
+// answerTo sends a request and returns what the host answers.
+func answerTo(t *testing.T, request *http.Request) (status int, body string) {
+	t.Helper()
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
 		t.Fatal(err)
