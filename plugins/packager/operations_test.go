@@ -110,12 +110,15 @@ func (r *rig) served() *records.Version {
 // A version that fails in its switch or trial leaves the instance down, and the version before
 // can be put back with its data; what the new one wrote is in the trash.
 func TestRollback(t *testing.T) {
-	for _, fails := range []string{"start", "trial"} {
+	for fails, phase := range map[string]records.Phase{"start": records.Switching, "trial": records.Trial} {
 		t.Run(fails, func(t *testing.T) {
 			run(t, func(r *rig) {
 				r.install(r.simple("1.0.0", ""))
 				r.install(r.simple("2.0.0", fails))
 				r.expect("FAILED (rollback available)", "2.0.0", "12")
+				if record, _ := r.records.Get("p"); record.Failure == nil || record.Failure.Phase != phase {
+					t.Errorf("the failure is %+v, want the phase %s", record.Failure, phase)
+				}
 				r.expectState("P", shell.Deactivated)
 				sh, _ := r.supervisor.Shell("P")
 				r.expectError(sh.Activate(r.Context(), shell.Requested), shell.ErrIllegalState)

@@ -236,9 +236,10 @@ func (o *operation) giveUp(why error) error {
 	if o.p.ctx.Err() != nil {
 		return why // the next host goes on
 	}
+	failed, _ := o.p.records.Get(o.name) // still in the phase that failed
 	err := o.enterPhase(records.Ending, func(r *records.Record) {
 		if r.Failure == nil || r.Failure.Request.ID != o.request.ID {
-			r.Failure = o.failure(*r, why)
+			r.Failure = o.failure(failed, why)
 		}
 	})
 	if err != nil {
