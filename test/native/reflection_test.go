@@ -18,7 +18,7 @@ import (
 )
 
 var hostServices = []string{
-	"dormouse.controller.v1.Controller", "dormouse.shell.v1.Shell", "dormouse.statecontrol.v1.StateControl", "grpc.health.v1.Health",
+	"dormouse.controller.v1.Controller", "dormouse.packager.v1.Packager", "dormouse.shell.v1.Shell", "dormouse.statecontrol.v1.StateControl", "grpc.health.v1.Health",
 	"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
 }
 
