@@ -226,13 +226,11 @@ func (o *operation) moveTo(name string) error {
 	delete(o.p.running, old)
 	o.p.running[name] = o
 	o.p.mu.Unlock()
-	o.name, o.request = name, moved.request
+	o.name, o.request, o.from = name, moved.request, moved.from
 	if record, _ := o.p.records.Get(name); record.State == records.Pending {
 		if err := o.step(records.Begin, nil); err != nil {
 			return err
 		}
-	} else if record.Serving != nil {
-		o.from = record.Serving.Version
 	}
 	return o.enterPhase(records.Verifying)
 }

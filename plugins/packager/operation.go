@@ -139,6 +139,9 @@ func (o *operation) enter() error {
 	if err := o.checkPossible(record); err != nil {
 		return err
 	}
+	if record.Serving != nil {
+		o.from = record.Serving.Version
+	}
 	return o.step(event, func(r *records.Record) error {
 		switch o.request.Verb {
 		case records.Rollback:
@@ -151,7 +154,7 @@ func (o *operation) enter() error {
 			phase = records.Starting
 		default:
 		}
-		r.Operation = &records.Operation{Request: o.request, Phase: phase, Starts: 1, Begun: o.begun}
+		r.Operation = &records.Operation{Request: o.request, Phase: phase, From: o.from, Starts: 1, Begun: o.begun}
 		return nil
 	})
 }
@@ -197,10 +200,6 @@ var work = map[records.Verb]func(*operation) error{
 func (o *operation) run() {
 	defer o.autoRollBack()
 	defer o.release()
-	record, _ := o.p.records.Get(o.name)
-	if record.Serving != nil {
-		o.from = record.Serving.Version
-	}
 	err := work[o.request.Verb](o)
 	if err != nil && o.p.ctx.Err() != nil {
 		return

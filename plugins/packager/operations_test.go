@@ -323,3 +323,22 @@ func TestOneAtATimeAndCancel(t *testing.T) {
 		r.expectError(r.Cancel("q"), ErrUnknown)
 	})
 }
+
+// The history names the version before also if another host brings the upgrade to its end.
+func TestHistoryOfResumed(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
+		r.restart(nil)
+		r.wait()
+		history, err := r.records.History("p")
+		r.must(err)
+		if last := history[len(history)-1]; last.From != "1.0.0" || last.To != "2.0.0" || last.Result != "done" {
+			t.Errorf("the last operation is %+v", last)
+		}
+	})
+}

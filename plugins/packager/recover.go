@@ -53,7 +53,7 @@ func (p *Packager) takeUp(record records.Record) error {
 	if err != nil {
 		return err
 	}
-	o.begun = begun.Begun
+	o.begun, o.from = begun.Begun, begun.From
 	o.noteEntered()
 	interrupted := begun.Phase.CanCancel() && begun.Starts >= starts
 	if err := o.step(records.Note, func(r *records.Record) error {

@@ -115,6 +115,8 @@ type Request struct {
 type Operation struct {
 	Request Request `json:"request"`
 	Phase   Phase   `json:"phase"`
+	// From is the version that served when the operation began, empty for none.
+	From string `json:"from,omitempty"`
 	// Target is the version that is to serve, nil while it is not known.
 	Target *Version `json:"target,omitempty"`
 	// Earlier is what Previous was before the switch.
