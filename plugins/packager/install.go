@@ -130,7 +130,10 @@ func (o *operation) verify(f fetched) (v records.Version, form archive.Form, sam
 		o.to = v.Version
 		return v, "", true, nil
 	}
-	return v, head.head.Form, false, o.checkVersion(record, v.Version, v.Digest)
+	if err := o.checkVersion(record, v.Version, v.Digest); err != nil {
+		return v, "", false, err
+	}
+	return v, head.head.Form, false, o.takeFlows(head.Manifest)
 }
 
 // unpack unpacks an archive beside the versions that are there. What is unpacked must be what

@@ -226,6 +226,7 @@ func (o *operation) end(err error) {
 		}
 		wait = min(2*wait, 10*time.Second)
 	}
+	o.withdrawFlowsOfNone()
 	o.noteEnded(err)
 	o.p.collect(o.name)
 }

@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -21,7 +22,7 @@ func (o *operation) probe(c candidate) error {
 	if err := o.checkPrivileges(record.Serving, c); err != nil {
 		return err
 	}
-	if err := o.claimFor(c); err != nil {
+	if err := errors.Join(o.takeFlows(c.manifest), o.claimFor(c)); err != nil {
 		return err
 	}
 	for _, plugin := range c.plugins {

@@ -41,7 +41,7 @@ func (o *operation) rollBack() error {
 	if err := o.startCold(record, c); err != nil {
 		return err
 	}
-	o.p.declareFlows(o.name, c)
+	o.p.declareFlows(o.name, c.manifest)
 	failpoint.Hit("package.rolledback")
 	return o.p.dirs.Link(o.name, c.version.Digest)
 }

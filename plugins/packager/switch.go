@@ -88,7 +88,7 @@ func (o *operation) resumeSwitch(record records.Record) error {
 		err = o.p.dirs.Link(o.name, c.version.Digest)
 	}
 	if err == nil {
-		o.p.declareFlows(o.name, c)
+		o.p.declareFlows(o.name, c.manifest)
 		failpoint.Hit("package.switched")
 		err = o.tryOut(c)
 	}

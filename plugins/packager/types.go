@@ -11,10 +11,11 @@ import (
 	"dormouse/plugins/packager/records"
 )
 
-// claim is what a package that is about to be installed takes: its types and callsigns.
+// claim is what a package that is about to be installed takes: its types, callsigns and flows.
 type claim struct {
 	types     []string
 	callsigns []string
+	flows     []string // in lower case
 }
 
 // claimFor reserves the types and callsigns of a candidate, so that of two packages that are
@@ -56,6 +57,7 @@ func (o *operation) claimFor(c candidate) error {
 			return err
 		}
 	}
+	wanted.flows = o.p.claims[o.name].flows
 	o.p.claims[o.name] = wanted
 	return nil
 }

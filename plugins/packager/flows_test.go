@@ -1,0 +1,80 @@
+package packager
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"dormouse/configs"
+	"dormouse/plugins/packager/records"
+)
+
+// withFlow returns the path of a package with one instance and one source.
+func (r *rig) withFlow(name, callsign, fails, flow string) string {
+	r.Helper()
+	return r.write(manifestText(name, "1.0.0", "") + instanceText(callsign, "1", fails) + "[[flow]]\nname = \"" + flow + "\"\nkind = \"source\"\ngives = [\"t\"]\n")
+}
+
+// expectFlows expects that the flows of a package are known, or none with no name.
+func (r *rig) expectFlows(pkg string, want ...string) {
+	r.Helper()
+	r.flows.mu.Lock()
+	defer r.flows.mu.Unlock()
+	if got := r.flows.declared[pkg]; !slices.Equal(got, want) {
+		r.Errorf("the flows of %s are %v, want %v", pkg, got, want)
+	}
+}
+
+// The flows of a first installation are known, and not ready, while it is under way; also to the
+// next host. They go if it is canceled or fails.
+func TestFlowsOfFirstInstallation(t *testing.T) {
+	run(t, func(r *rig) {
+		r.probes = make(chan struct{})
+		isProbing := func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation != nil && record.Operation.Phase == records.Probing
+		}
+		r.must(r.Install(records.Request{Source: r.withFlow("p", "P", "", "in")}))
+		r.waitUntil(isProbing)
+		r.expectFlows("p", "in")
+		if ready := r.Readiness("p"); ready.Ready || !strings.Contains(ready.Why, "INSTALLING") {
+			t.Errorf("its readiness is %+v", ready)
+		}
+		r.restart(func() { r.flows.functions().Withdraw("p") })
+		r.expectFlows("p", "in")
+		r.waitUntil(isProbing)
+		r.must(r.Cancel("p"))
+		r.wait()
+		r.expectFlows("p")
+		close(r.probes)
+		r.install(r.withFlow("p", "P", "probe", "in"))
+		r.expectFlows("p")
+		r.install(r.withFlow("p", "P", "", "in"))
+		r.expectFlows("p", "in")
+		r.expect("INSTALLED", "1.0.0", "1")
+	})
+}
+
+// A package with a flow of another's name is refused, in whatever case the name is.
+func TestFlowOfTwoPackages(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.withFlow("p", "P", "", "in"))
+		r.install(r.withFlow("q", "Q", "", "IN"))
+		record, _ := r.records.Get("q")
+		if record.State != records.Failed || !strings.Contains(record.Failure.Reason, "the packages q and p both declare the flow in") {
+			t.Errorf("it is %s: %+v", record.State, record.Failure)
+		}
+		r.expectFlows("p", "in")
+		r.expectFlows("q")
+		r.restart(func() {
+			r.placeAt("z", r.withFlow("z", "Z", "", "In"))
+			r.options.Config.Source = configs.SourceFilesystem
+		})
+		r.wait()
+		if record, _ = r.records.Get("z"); record.State != records.Failed || !strings.Contains(record.Failure.Reason, "the packages z and p") {
+			t.Errorf("among the files it is %s: %+v", record.State, record.Failure)
+		}
+		r.expectFlows("z")
+		r.expect("INSTALLED", "1.0.0", "11")
+	})
+}
