@@ -45,9 +45,38 @@ func (f *Flows) WriteMetrics(w MetricsWriter) {
 	for _, r := range all {
 		w.WriteSample(1, "flow", r.Name, "state", strings.ToUpper(string(r.State)), "effect", r.Effect, "why", r.Why)
 	}
+	f.writeRemoteMetrics(w)
 	held, bytes := f.Queues.Total()
 	w.BeginMetric("dormouse_flows_held_messages", "gauge", "Messages and dead letters in all flows.")
 	w.WriteSample(held)
 	w.BeginMetric("dormouse_flows_held_bytes", "gauge", "Their bytes.")
 	w.WriteSample(bytes)
+}
+
+// remoteMetrics are the metrics with one value for each bound topic.
+var remoteMetrics = []struct {
+	name, help string
+	value      func(RemoteTopic) int64
+}{
+	{"dormouse_flow_remote_messages", "Messages that wait here for the engine that the topic is bound to.", func(r RemoteTopic) int64 { return r.Messages }},
+	{"dormouse_flow_remote_bytes", "Bytes of the messages that wait here for the engine.", func(r RemoteTopic) int64 { return r.Bytes }},
+	{"dormouse_flow_remote_dead_letters", "Dead letters of the topic, which the engine did not take.", func(r RemoteTopic) int64 { return r.Dead }},
+}
+
+// writeRemoteMetrics writes the figures of each bound topic, if there is one.
+func (f *Flows) writeRemoteMetrics(w MetricsWriter) {
+	if f.RemoteTopics == nil {
+		return
+	}
+	all, err := f.RemoteTopics(context.Background())
+	if err != nil {
+		f.Log.Error().Err(err).Msg("cannot read the figures of bound topics")
+		return
+	}
+	for _, m := range remoteMetrics {
+		w.BeginMetric(m.name, "gauge", m.help)
+		for _, r := range all {
+			w.WriteSample(m.value(r), "topic", r.Topic)
+		}
+	}
 }

@@ -136,3 +136,21 @@ func TestBoundTopicIsShown(t *testing.T) {
 		t.Error("a topic that is not bound has dead letters")
 	}
 }
+
+// The figures of bound topics are among the metrics.
+func TestMetricsOfBoundTopics(t *testing.T) {
+	r := newRig(t, setup{remote: boundLines, remoteTopics: func(context.Context) ([]RemoteTopic, error) {
+		return []RemoteTopic{{Topic: "lines", Messages: 3, Bytes: 40, Dead: 1}}, nil
+	}})
+	got := figures{values: make(map[string]int64)}
+	r.WriteMetrics(&got)
+	for name, want := range map[string]int64{
+		"dormouse_flow_remote_messages topic lines":     3,
+		"dormouse_flow_remote_bytes topic lines":        40,
+		"dormouse_flow_remote_dead_letters topic lines": 1,
+	} {
+		if value, there := got.values[name]; !there || value != want {
+			t.Errorf("%s is %d, %t", name, value, there)
+		}
+	}
+}
