@@ -68,8 +68,12 @@ func flowListVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot list the flows: %w", err)
 		}
+		remotes, err := c.remoteTopics(ctx)
+		if err != nil {
+			return err
+		}
 		return printJSONOrText(t, format, "flows", answer, func(all []flowRecord) string {
-			if len(all) == 0 {
+			if len(all)+len(remotes) == 0 {
 				return "no package declares a flow\n"
 			}
 			rows := table{}
@@ -77,9 +81,50 @@ func flowListVerb(flags *flag.FlagSet) action {
 			for _, f := range all {
 				rows.addRow(f.Name, textOrDash(f.Kind), f.State, fmt.Sprint(f.Messages), bytesOrDash(f.Bytes), f.oldestText(), rateText(f.In), rateText(f.Out), fmt.Sprint(f.Dead), errorCell(f.Why))
 			}
+			for _, r := range remotes {
+				rows.addRow(r.Queue, "remote", "-", fmt.Sprint(r.Messages), bytesOrDash(r.Bytes), r.oldestText(), "-", "-", fmt.Sprint(r.Dead), errorCell(r.why()))
+			}
 			return rows.alignedText(t.width)
 		})
 	}
+}
+
+// remoteTopic is a topic that is bound to an engine elsewhere, as Flows.status returns it.
+type remoteTopic struct {
+	Queue     string    `json:"queue"`
+	Messages  int64     `json:"messages"`
+	Bytes     int64     `json:"bytes"`
+	Dead      int64     `json:"dead"`
+	Oldest    time.Time `json:"oldest"`
+	Why       string    `json:"why"`
+	WhyTaking string    `json:"whytaking"`
+}
+
+// remoteTopics returns the topics that are bound to engines elsewhere.
+func (c *client) remoteTopics(ctx context.Context) ([]remoteTopic, error) {
+	status, err := callAndDecode[struct {
+		Remotes []remoteTopic `json:"remotes"`
+	}](ctx, c, "status", nil)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the topics that are bound elsewhere: %w", err)
+	}
+	return status.Remotes, nil
+}
+
+// oldestText returns how long the oldest message has waited here, a dash if none does.
+func (r remoteTopic) oldestText() string {
+	if r.Messages == 0 || r.Oldest.IsZero() {
+		return "-"
+	}
+	return formatAge(time.Since(r.Oldest))
+}
+
+// why returns why messages wait here for the engine, else why they wait in the engine.
+func (r remoteTopic) why() string {
+	if r.Why != "" {
+		return r.Why
+	}
+	return r.WhyTaking
 }
 
 // oldestText returns how long the oldest message waits, a dash if none does.

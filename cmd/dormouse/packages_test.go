@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // writePackageOf writes a directory with a package whose instance runs an example, and returns
@@ -69,6 +70,24 @@ func TestPathOfSource(t *testing.T) {
 			t.Errorf("%s: %q, %v", source, path, is)
 		}
 	}
+}
+
+// A topic that is bound to an engine elsewhere is among the flows, with why its messages wait.
+func TestFlowListOfBoundTopic(t *testing.T) {
+	h := startHost(t, t.TempDir(), "[[flows.remote]]\ntopic = \"frames\"\nnats = \"nats://127.0.0.1:1\"\nsubject = \"tv.frames\"\n")
+	h.wait(t, "ready")
+	for late := time.Now().Add(testPatience); ; <-time.After(10 * time.Millisecond) {
+		var st struct {
+			Remotes []remoteTopic `json:"remotes"`
+		}
+		if err := h.ask(t, "Flows.status", nil, &st); err == nil && len(st.Remotes) == 1 && st.Remotes[0].why() != "" {
+			break
+		}
+		if time.Now().After(late) {
+			t.Fatal("the host does not say why the topic waits")
+		}
+	}
+	h.dormouse(t, "flow", "list").expect(t, exitDone, "remote/frames  remote", "cannot reach the NATS server")
 }
 
 // The verbs about flows set states by name, and say why nothing is published.
