@@ -96,6 +96,9 @@ func operationVerb(o operation) func(*flag.FlagSet) action {
 			case *all:
 				return c.operateOnAll(ctx, t, o, *timeout, *parallel, format)
 			}
+			if o.startsAnew {
+				names = c.instancesNamed(ctx, names)
+			}
 			return c.operateInTurnAndPrint(ctx, t, o, names, *timeout, format)
 		}
 	}

@@ -248,3 +248,23 @@ func (e packageEnd) text() string {
 	}
 	return text + ", " + formatSeconds(e.Ended.Sub(e.Begun))
 }
+
+// instancesNamed returns the names with that of a package replaced by those of its instances. A
+// callsign goes before a package of that name. A host that lists no packages has none.
+func (c *client) instancesNamed(ctx context.Context, names []string) (callsigns []string) {
+	for _, name := range names {
+		if _, err := c.call(ctx, "Controller.status@"+name, nil); err == nil {
+			callsigns = append(callsigns, name)
+			continue
+		}
+		r, err := c.getPackage(ctx, name)
+		if err != nil || len(r.Instances) == 0 {
+			callsigns = append(callsigns, name)
+			continue
+		}
+		for _, instance := range r.Instances {
+			callsigns = append(callsigns, instance.Callsign)
+		}
+	}
+	return callsigns
+}

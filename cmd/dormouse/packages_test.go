@@ -43,6 +43,7 @@ func TestPackageVerbs(t *testing.T) {
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Clock ", "PACKAGE  VERSION  ORIGIN  STATUS", "clock    1.0.0    local   INSTALLED")
 	h.dormouse(t, "plugin", "show", "clock").expect(t, exitDone, "package   clock", "instance  Clock, ", "you can ")
 	h.dormouse(t, "plugin", "show", "Clock").expect(t, exitDone, "callsign ", "package        clock")
+	h.dormouse(t, "plugin", "restart", "clock").expect(t, exitDone, "Clock started anew: ")
 	h.dormouse(t, "plugin", "upgrade", "clock").expect(t, exitFailed, "!cannot upgrade clock: ", "!name the archive, directory or address")
 	h.dormouse(t, "plugin", "rollback", "clock").expect(t, exitFailed, "!only a failed upgrade can be rolled back")
 	h.dormouse(t, "plugin", "disable", "clock", "--wait").expect(t, exitDone, "disable done")

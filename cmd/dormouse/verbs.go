@@ -67,7 +67,8 @@ func hostAndPluginVerbs() []verb {
 		{
 			name: "plugin restart", args: "NAME...", summary: "end a plugin and start it anew",
 			doc: "Calls wait meanwhile, whatever on-call says, and plugins that require it stay active. One that does\n" +
-				"not run is started; a hibernated one is woken first, so that it can store what it wants to keep.",
+				"not run is started; a hibernated one is woken first, so that it can store what it wants to keep.\n" +
+				"The name of a package stands for its instances.",
 			example: "dormouse plugin restart Counter",
 			prepare: operationVerb(restarting),
 		},
