@@ -3,6 +3,7 @@ package packager
 import (
 	"errors"
 	"fmt"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -19,33 +20,39 @@ func (p *Packager) declareFlows(name string, m manifest.Manifest) {
 	}
 }
 
-// declareAllFlows makes the flows of all versions that serve known, and those of first
-// installations that an earlier host has unpacked.
+// declareAllFlows makes the flows of all packages known that an earlier host knew.
 func (p *Packager) declareAllFlows() {
 	for _, record := range p.records.All() {
-		v := record.Serving
-		if v == nil && record.Operation != nil {
-			v = record.Operation.Target
-		}
-		if v == nil || record.State == records.Removing {
-			continue
-		}
-		if c, err := p.readCandidate(record.Name, *v); err == nil {
-			p.declareFlows(record.Name, c.manifest)
+		switch {
+		case record.State == records.Removing || p.options.Flows.Declare == nil:
+		case record.Serving == nil && record.Flows != nil:
+			p.options.Flows.Declare(record.Name, record.Flows)
+		case record.Serving != nil:
+			if c, err := p.readCandidate(record.Name, *record.Serving); err == nil {
+				p.declareFlows(record.Name, c.manifest)
+			}
 		}
 	}
 }
 
 // takeFlows reserves the names of the flows, and makes them known if it is a first installation:
-// their messages wait for its end. The error names another package that has one of the names.
+// their messages wait for its success. The error names another package that has one of the names.
 func (o *operation) takeFlows(m manifest.Manifest) error {
 	if err := o.claimFlows(m.Flows); err != nil {
 		return err
 	}
-	if record, _ := o.p.records.Get(o.name); record.Serving == nil {
-		o.p.declareFlows(o.name, m)
+	record, _ := o.p.records.Get(o.name)
+	if record.Serving != nil {
+		return nil
 	}
-	return nil
+	o.p.declareFlows(o.name, m)
+	if reflect.DeepEqual(record.Flows, m.Flows) {
+		return nil
+	}
+	return o.step(records.Note, func(r *records.Record) error {
+		r.Flows = m.Flows
+		return nil
+	})
 }
 
 // claimFlows reserves the names of the flows until the operation ends.
@@ -84,25 +91,26 @@ func (p *Packager) flowOwner(besides, flow string) string {
 	return ""
 }
 
-// withdrawFlowsOfNone takes the flows away if nothing of the package was installed. Their states
-// and messages stay.
+// withdrawFlowsOfNone takes the flows away if the package has gone. Their states and messages
+// stay.
 func (o *operation) withdrawFlowsOfNone() {
-	if record, _ := o.p.records.Get(o.name); record.Serving == nil && o.p.options.Flows.Withdraw != nil {
+	if _, there := o.p.records.Get(o.name); !there && o.p.options.Flows.Withdraw != nil {
 		o.p.options.Flows.Withdraw(o.name)
 	}
 }
 
-// flowNames returns the names of the flows that the version that serves declares.
+// flowNames returns the names of the flows that the version that serves declares, or the first
+// installation did.
 func (p *Packager) flowNames(r records.Record) []string {
-	names := []string{}
-	if r.Serving == nil {
-		return names
+	names, declared := []string{}, r.Flows
+	if r.Serving != nil {
+		m, err := manifest.Read(p.versionDir(r.Name, r.Serving.Digest))
+		if err != nil {
+			return names
+		}
+		declared = m.Flows
 	}
-	m, err := manifest.Read(p.versionDir(r.Name, r.Serving.Digest))
-	if err != nil {
-		return names
-	}
-	for _, flow := range m.Flows {
+	for _, flow := range declared {
 		names = append(names, flow.Name)
 	}
 	return names

@@ -26,7 +26,7 @@ func (r *rig) expectFlows(pkg string, want ...string) {
 }
 
 // The flows of a first installation are known, and not ready, while it is under way; also to the
-// next host. They go if it is canceled or fails.
+// next host, and after it has failed. They go if it is canceled, or the package uninstalled.
 func TestFlowsOfFirstInstallation(t *testing.T) {
 	run(t, func(r *rig) {
 		r.probes = make(chan struct{})
@@ -48,7 +48,12 @@ func TestFlowsOfFirstInstallation(t *testing.T) {
 		r.expectFlows("p")
 		close(r.probes)
 		r.install(r.withFlow("p", "P", "probe", "in"))
-		r.expectFlows("p")
+		r.expectFlows("p", "in")
+		r.restart(func() { r.flows.functions().Withdraw("p") })
+		r.expectFlows("p", "in")
+		if ready := r.Readiness("p"); ready.Ready || !strings.Contains(ready.Why, "FAILED") {
+			t.Errorf("its readiness is %+v", ready)
+		}
 		r.install(r.withFlow("p", "P", "", "in"))
 		r.expectFlows("p", "in")
 		r.expect("INSTALLED", "1.0.0", "1")

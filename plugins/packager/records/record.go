@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"dormouse/configs"
 )
 
 // Origin says where a package came from.
@@ -170,7 +172,10 @@ type Record struct {
 	Was       map[string]string `json:"was,omitempty"`
 	Operation *Operation        `json:"operation,omitempty"`
 	Failure   *Failure          `json:"failure,omitempty"`
-	Changed   time.Time         `json:"changed"`
+	// Flows are those that the first installation declared: they take messages while it is under
+	// way, and after it has failed. The manifest of Serving says which there are once it is there.
+	Flows   []configs.Flow `json:"flows,omitempty"`
+	Changed time.Time      `json:"changed"`
 }
 
 // Status returns the state as people read it: "FAILED (rollback available)".
