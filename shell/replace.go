@@ -28,16 +28,27 @@ const maxBetween = 10 * time.Minute
 // must wait for its requirements, the error wraps ErrPending. Between ends early when ctx ends;
 // all other work goes on then.
 func (s *Shell) Replace(ctx context.Context, why Reason, to configs.Plugin, between func(context.Context) error) error {
-	to.Callsign = s.callsign
+	return s.replace(ctx, replacement{Shell: s, why: why, to: &to}, between)
+}
+
+// ReplaceForTrial is Replace, but leaves the plugin that replaces a hibernated one awake and
+// suspended, so that the caller sees whether it stays. Hibernate puts it to sleep after that.
+func (s *Shell) ReplaceForTrial(ctx context.Context, why Reason, to configs.Plugin, between func(context.Context) error) error {
+	return s.replace(ctx, replacement{Shell: s, why: why, to: &to, staysAwake: true}, between)
+}
+
+// replace runs a replacement by another configuration, with the work between, in its turn.
+func (s *Shell) replace(ctx context.Context, r replacement, between func(context.Context) error) error {
+	r.to.Callsign = s.callsign
 	if between == nil {
 		between = doNothing
 	}
-	r := replacement{Shell: s, why: why, to: &to, between: func(turn context.Context) error {
+	r.between = func(turn context.Context) error {
 		turn, cancel := s.contextUntilShutdown(turn, maxBetween)
 		defer cancel()
 		defer context.AfterFunc(ctx, cancel)()
 		return shutdownErrorOr(turn, between(turn))
-	}}
+	}
 	return s.runInLane(ctx, Replace, s.replacementTimeLimit()+maxBetween, func(ctx context.Context) error {
 		err := r.replaceHoldingTurn(ctx)
 		if err != nil && !errors.Is(err, ErrPending) {
@@ -69,6 +80,8 @@ type replacement struct {
 	why     Reason
 	to      *configs.Plugin // nil for the present configuration
 	between func(context.Context) error
+	// staysAwake says that the new plugin is not put to sleep although the old one slept.
+	staysAwake bool
 	// The plugin is to start with this state control, "" for that of its configuration, and the
 	// host is to be as far with suspending it.
 	control statecontrol.State
@@ -94,7 +107,7 @@ func (r *replacement) replaceHoldingTurn(ctx context.Context) error {
 	r.phase = r.idlePhase()
 	_, r.control = r.StateAndControl()
 	err := r.replaceInitialized(ctx)
-	if slept != nil && r.State() == Activated {
+	if slept != nil && r.State() == Activated && (err != nil || !r.staysAwake) {
 		err = errors.Join(err, r.sleepAgain(ctx, slept.Kind))
 	}
 	return err

@@ -115,6 +115,25 @@ func TestReplaceLeavesTheState(t *testing.T) {
 	}
 }
 
+// A plugin that slept is replaced by one that is awake and suspended for its trial, and put to
+// sleep again if the work between fails.
+func TestReplaceForTrial(t *testing.T) {
+	run(t, setup{}, func(r *rig) {
+		r.activate()
+		r.hibernateNow()
+		failed := func(context.Context) error { return errAbsent }
+		if err := r.ReplaceForTrial(r.Context(), shell.Requested, r.another(), failed); !errors.Is(err, errAbsent) || r.State() != shell.Hibernated {
+			r.Errorf("after %v it is %s", err, r.State())
+		}
+		_, control := r.StateAndControl()
+		r.must(r.ReplaceForTrial(r.Context(), shell.Requested, r.another(), nil))
+		if state, now := r.StateAndControl(); state != shell.Activated || now != control {
+			r.Errorf("it is %s, %q; want active, %q", state, now, control)
+		}
+		r.expectProgram("another")
+	})
+}
+
 // A plugin that slept in place does so again, and one on disk is on disk again.
 func TestReplaceLeavesTheKindOfSleep(t *testing.T) {
 	for _, onDisk := range []bool{false, true} {

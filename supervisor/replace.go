@@ -25,6 +25,20 @@ import (
 // The error wraps ErrUnknown if the source provides no such instance, and shell.ErrInProgress if
 // the instance is being replaced already.
 func (s *Supervisor) Replace(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error {
+	return s.replace(ctx, source, plugin, between, (*shell.Shell).Replace)
+}
+
+// ReplaceForTrial is Replace, but leaves the instance, not its clones, awake and suspended if it
+// was hibernated, as shell.ReplaceForTrial does.
+func (s *Supervisor) ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error {
+	return s.replace(ctx, source, plugin, between, (*shell.Shell).ReplaceForTrial)
+}
+
+// replaceShell is a way to replace the plugin of one instance.
+type replaceShell func(sh *shell.Shell, ctx context.Context, why shell.Reason, to configs.Plugin, between func(context.Context) error) error
+
+// replace replaces the plugin of the instance in that way, and then those of its clones.
+func (s *Supervisor) replace(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error, replaceOne replaceShell) error {
 	r := replacement{s: s, source: source, plugin: plugin}
 	config, err := r.checkAndBegin()
 	if err != nil {
@@ -32,7 +46,7 @@ func (s *Supervisor) Replace(ctx context.Context, source string, plugin configs.
 	}
 	defer r.end()
 	sh, _ := s.Shell(plugin.Callsign)
-	err = sh.Replace(ctx, shell.Requested, config, between)
+	err = replaceOne(sh, ctx, shell.Requested, config, between)
 	if keys, _ := sh.Config().DifferingKeys(config); len(keys) > 0 {
 		return err // it is as it was
 	}
