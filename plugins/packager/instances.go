@@ -7,13 +7,16 @@ import (
 	"dormouse/statecontrol"
 )
 
-// wasSuspended is the state in which an active and suspended instance is noted.
-const wasSuspended = "suspended"
+// States in which instances are noted, besides those of shell.
+const (
+	wasSuspended = "suspended"       // active and suspended
+	wasInPlace   = "sleeps in place" // hibernated, without an image on disk
+)
 
 // ran reports whether an instance that was in that state is to be started again.
 func ran(state string) bool {
 	switch shell.State(state) {
-	case shell.Activated, shell.Activation, shell.Hibernated, shell.Hibernating, shell.Waking, shell.Precondition, wasSuspended:
+	case shell.Activated, shell.Activation, shell.Hibernated, shell.Hibernating, shell.Waking, shell.Precondition, wasSuspended, wasInPlace:
 		return true
 	default:
 		return false
@@ -42,12 +45,18 @@ func (p *Packager) instanceStates(name string) map[string]string {
 	for _, sh := range p.shellsOf(name) {
 		state, control := sh.StateAndControl()
 		all[sh.Callsign()] = string(state)
-		if state == shell.Activated && control == statecontrol.Suspended {
+		switch sleep := sh.Status().Sleep; {
+		case state == shell.Activated && control == statecontrol.Suspended:
 			all[sh.Callsign()] = wasSuspended
+		case state == shell.Hibernated && sleep != nil && sleep.Kind == shell.InPlace:
+			all[sh.Callsign()] = wasInPlace
 		}
 	}
 	return all
 }
+
+// slept reports whether an instance that was in that state was hibernated.
+func slept(state string) bool { return state == string(shell.Hibernated) || state == wasInPlace }
 
 // pluginsOf returns the instances of a package as the record says: those of the version that
 // serves, and in the middle of a switch those of the version before that were not replaced yet.

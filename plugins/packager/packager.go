@@ -76,7 +76,7 @@ type Flows struct {
 type Instances interface {
 	Provide(ctx context.Context, source string, plugins []configs.Plugin) (changeLines []string, err error)
 	Probe(ctx context.Context, plugin configs.Plugin) (shell.Information, error)
-	Replace(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error
+	ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error
 	Shell(callsign string) (*shell.Shell, bool)
 	Shells() []*shell.Shell
 	SourceOf(callsign string) (source string, found bool)

@@ -338,6 +338,13 @@ func (r *rig) expectState(callsign string, want shell.State) {
 	}
 }
 
+// hibernate suspends and hibernates an instance.
+func (r *rig) hibernate(sh *shell.Shell) {
+	r.Helper()
+	r.must(sh.Suspend(r.Context(), shell.Requested))
+	r.must(sh.Hibernate(r.Context(), shell.Requested, time.Minute))
+}
+
 func (r *rig) expectError(err error, target error) {
 	r.Helper()
 	if !errors.Is(err, target) {

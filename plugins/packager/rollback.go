@@ -41,6 +41,9 @@ func (o *operation) rollBack() error {
 	if err := o.startCold(record, c); err != nil {
 		return err
 	}
+	if err := o.hibernateAgain(c.plugins, record.Operation.Was); err != nil {
+		return err
+	}
 	o.p.declareFlows(o.name, c.manifest)
 	failpoint.Hit("package.rolledback")
 	return o.p.dirs.Link(o.name, c.version.Digest)

@@ -12,6 +12,7 @@ import (
 	"dormouse/internal/failpoint"
 	"dormouse/plugins/packager/records"
 	"dormouse/shell"
+	"dormouse/statecontrol"
 )
 
 // switchTo makes the candidate the version that serves. It first records that, so that a host
@@ -99,7 +100,7 @@ func (o *operation) resumeSwitch(record records.Record) error {
 		return o.giveUp(err)
 	}
 	failpoint.Hit("package.tried")
-	return nil
+	return o.hibernateAgain(c.plugins, record.Operation.Was)
 }
 
 // adjournedError is why a switch was put off before an instance was replaced.
@@ -121,7 +122,7 @@ func (o *operation) switchLive(record records.Record, c candidate) error {
 			continue
 		}
 		failpoint.Hit("package.replacing")
-		err := o.p.instances.Replace(o.ctx, o.name, plugin, func(ctx context.Context) error {
+		err := o.p.instances.ReplaceForTrial(o.ctx, o.name, plugin, func(ctx context.Context) error {
 			if err := o.keepData(ctx, before, c, plugin.Callsign); err != nil {
 				return err
 			}
@@ -200,13 +201,47 @@ func (o *operation) startWanted(plugins []configs.Plugin, was map[string]string)
 		if err := sh.Activate(o.ctx, shell.Startup); err != nil && !errors.Is(err, shell.ErrPending) {
 			return o.withLog(plugin.Callsign, fmt.Errorf("%s did not start: %w", plugin.Callsign, err))
 		}
-		if before == wasSuspended || before == string(shell.Hibernated) {
+		if before == wasSuspended || slept(before) {
 			if err := sh.Suspend(o.ctx, shell.Startup); err != nil {
 				o.p.log.Warn().Err(err).Str("package", o.name).Str("instance", plugin.Callsign).Msg("could not suspend it again")
 			}
 		}
 	}
 	return nil
+}
+
+// hibernateAgain puts the instances to sleep that slept before, as they did. One that can't be
+// put to sleep runs on, which is logged. The error says that the host stops: the next one does
+// it after a trial of its own.
+func (o *operation) hibernateAgain(plugins []configs.Plugin, was map[string]string) error {
+	for _, plugin := range plugins {
+		sh, ok := o.p.instances.Shell(plugin.Callsign)
+		if before := was[plugin.Callsign]; !ok || !slept(before) || sh.State() != shell.Activated {
+			continue
+		}
+		err := o.hibernate(sh, was[plugin.Callsign])
+		if o.p.ctx.Err() != nil {
+			return context.Cause(o.p.ctx)
+		}
+		if err != nil {
+			o.p.log.Warn().Err(err).Str("package", o.name).Str("instance", plugin.Callsign).Msg("could not hibernate it again")
+		}
+	}
+	return nil
+}
+
+// hibernate suspends and hibernates an active instance, with an image on disk unless it slept in
+// place before.
+func (o *operation) hibernate(sh *shell.Shell, before string) error {
+	if _, control := sh.StateAndControl(); control != statecontrol.Suspended {
+		if err := sh.Suspend(o.ctx, shell.Startup); err != nil {
+			return err
+		}
+	}
+	if err := sh.Hibernate(o.ctx, shell.Startup, 0); err != nil || before == wasInPlace {
+		return err
+	}
+	return sh.MoveToDisk(o.ctx, shell.Startup, 0)
 }
 
 // keepData keeps the data of an instance as the version before left it. Data that is larger

@@ -20,8 +20,7 @@ func TestUpgradeKeepsStates(t *testing.T) {
 			r.must(sh.Suspend(r.Context(), shell.Requested))
 		},
 		"hibernated": func(r *rig, sh *shell.Shell) {
-			r.must(sh.Suspend(r.Context(), shell.Requested))
-			r.must(sh.Hibernate(r.Context(), shell.Requested, time.Minute))
+			r.hibernate(sh)
 		},
 		"down": func(r *rig, sh *shell.Shell) { r.must(sh.Deactivate(r.Context(), shell.Requested)) },
 	}
@@ -45,6 +44,64 @@ func TestUpgradeKeepsStates(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A new version of a plugin that sleeps is awake for its trial. If it stays, it sleeps as the one
+// before did; if it dies, a rollback puts the one before back to sleep.
+func TestTrialOfSleepers(t *testing.T) {
+	lead := map[string]func(*rig, *shell.Shell){
+		"suspended":  func(r *rig, sh *shell.Shell) { r.must(sh.Suspend(r.Context(), shell.Requested)) },
+		"hibernated": func(r *rig, sh *shell.Shell) { r.hibernate(sh) },
+	}
+	for name, leadTo := range lead {
+		t.Run(name, func(t *testing.T) {
+			run(t, func(r *rig) {
+				r.install(r.simple("1.0.0", ""))
+				sh, _ := r.supervisor.Shell("P")
+				leadTo(r, sh)
+				state, control := sh.StateAndControl()
+				begun := time.Now()
+				r.install(r.simple("2.0.0", ""))
+				r.expect("INSTALLED", "2.0.0", "12")
+				if took := time.Since(begun); took < 30*time.Second {
+					t.Errorf("the trial took %s", took)
+				}
+				r.install(r.simple("3.0.0", "trial"))
+				r.expect("FAILED (rollback available)", "3.0.0", "123")
+				r.expectState("P", shell.Deactivated)
+				r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+				r.wait()
+				r.expect("INSTALLED", "2.0.0", "122")
+				sh, _ = r.supervisor.Shell("P")
+				if now, c := sh.StateAndControl(); now != state || c != control {
+					t.Errorf("it was %s and %s, and is %s and %s", state, control, now, c)
+				}
+			})
+		})
+	}
+}
+
+// A host that follows one which was stopped in the trial of a plugin that had slept puts the
+// plugin to sleep after the trial.
+func TestTrialOfSleeperGoesOn(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		sh, _ := r.supervisor.Shell("P")
+		r.hibernate(sh)
+		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
+		r.expectState("P", shell.Activated)
+		r.restart(nil)
+		r.wait()
+		record, _ := r.records.Get("p")
+		if record.Status() != "INSTALLED" || record.Serving.Version != "2.0.0" {
+			t.Errorf("it is %s %s", record.Status(), record.Serving.Version)
+		}
+		r.expectState("P", shell.Hibernated)
+	})
 }
 
 // Instances that only one of the versions has come and go, and come back with a rollback.
