@@ -35,6 +35,12 @@ func (e Endpoint) MemoryOf(r *http.Request) int64 {
 	return min(length, cmp.Or(e.Memory, length))
 }
 
+// HasEndpoints reports whether the instance may have endpoints.
+func (s *Shell) HasEndpoints() bool {
+	_, ok := s.backend.(Web)
+	return ok
+}
+
 // Endpoint returns what answers requests with that HTTP method for that path of the instance;
 // false for nothing.
 func (s *Shell) Endpoint(httpMethod, path string) (Endpoint, bool) {

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -38,8 +39,9 @@ func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from calle
 		respondRefusal(w, err)
 		return
 	}
-	if why := f.errorIfNotServing(sh.Callsign()); why != nil {
-		f.respondREST(w, why.Response())
+	if !sh.State().TakesCalls() { // a part of the host, which starts or stops
+		setRetryAfter(w)
+		http.Error(w, sh.Callsign()+" is not ready; try again", http.StatusServiceUnavailable)
 		return
 	}
 	if r.ContentLength != 0 && !mayReadAnyBody(r) {
@@ -63,6 +65,28 @@ func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from calle
 	e.ServeHTTP(answer, r)
 	answer.finish()
 	f.audit.LogChange(from.client, role, []access.Target{target}, auditedStatus(answer.status))
+}
+
+// respondNoEndpoint answers a request for which an instance that has endpoints has none: 405 if
+// the path takes other HTTP methods, else 404.
+func (f *Front) respondNoEndpoint(w http.ResponseWriter, sh *shell.Shell, path string) {
+	var allowed []string
+	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+		if _, ok := sh.Endpoint(method, path); ok {
+			allowed = append(allowed, method)
+		}
+	}
+	if len(allowed) == 0 {
+		http.Error(w, fmt.Sprintf("%s has nothing at %q", sh.Callsign(), path), http.StatusNotFound)
+		return
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	http.Error(w, fmt.Sprintf("%q of %s takes only %s", path, sh.Callsign(), strings.Join(allowed, ", ")), http.StatusMethodNotAllowed)
+}
+
+// setRetryAfter tells the client when to try again.
+func setRetryAfter(w http.ResponseWriter) {
+	w.Header().Set("Retry-After", strconv.Itoa(int(shell.RetryAfter.Seconds())))
 }
 
 // auditedStatus returns the result of a request for the audit: "done", or the HTTP status.

@@ -39,8 +39,8 @@ func TestEndpoint(t *testing.T) {
 		{"a form of a page", access.Operate, http.MethodPost, path, "1", []string{"Sec-Fetch-Site", "same-site", "Content-Type", "text/plain"}, 415, "Content-Type"},
 		{"a body without a type of a page", access.Operate, http.MethodPost, path, "1", []string{"Sec-Fetch-Site", "same-site"}, 415, "Content-Type"},
 		{"a page of another origin", access.Operate, http.MethodPost, path, "1", []string{"Origin", "http://example.com", "Content-Type", "application/octet-stream"}, 403, "allowed-origins"},
-		{"another HTTP method", access.Operate, http.MethodPut, path, "1", nil, 503, "not loaded"},
-		{"another path", access.Operate, http.MethodPost, path + "/", "1", nil, 503, "not loaded"},
+		{"another HTTP method", access.Operate, http.MethodPut, path, "1", nil, 405, "takes only POST"},
+		{"another path", access.Operate, http.MethodPost, path + "/", "1", nil, 404, "has nothing at"},
 		{"a plugin without endpoints", access.Operate, http.MethodPost, "/Service/Plain/length/of", "1", nil, 503, "not loaded"},
 		{"no such instance", access.Operate, http.MethodPost, "/Service/None/length/of", "1", nil, 404, "no callsign: None"},
 	} {
@@ -57,6 +57,26 @@ func TestEndpoint(t *testing.T) {
 				t.Errorf("%d %s; want %d %s", answer.Code, answer.Body, test.status, test.answer)
 			}
 		})
+	}
+}
+
+// A path of an endpoint names the HTTP methods that it takes, and asks to be tried again while
+// its instance is not active.
+func TestEndpointNotServing(t *testing.T) {
+	h := newGuardedHost(t, setup{})
+	post := func(method string) (status int, allow, retryAfter string) {
+		answer := h.serveAs(withRole(access.Operate), requestFor(t, method, "/Service/Inside/length/of", ""))
+		return answer.Code, answer.Header().Get("Allow"), answer.Header().Get("Retry-After")
+	}
+	if status, allow, _ := post(http.MethodPut); status != http.StatusMethodNotAllowed || allow != "POST" {
+		t.Errorf("PUT: %d, allowed %q", status, allow)
+	}
+	sh, _ := h.supervisor.Shell("Inside")
+	if err := sh.Deactivate(t.Context(), shell.Requested); err != nil {
+		t.Fatal(err)
+	}
+	if status, _, after := post(http.MethodPost); status != http.StatusServiceUnavailable || after != "1" {
+		t.Errorf("POST to what is down: %d, try again after %q", status, after)
 	}
 }
 

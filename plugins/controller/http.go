@@ -15,7 +15,6 @@ import (
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/controller/rest"
-	"dormouse/shell"
 )
 
 // allowedHeaders are the headers that pages of allowed origins may send.
@@ -115,7 +114,7 @@ func (f *Front) bytesOfRequest(r *http.Request) int {
 // respondNoMemory answers 503 to a request for which the client's share of the memory has no
 // room, in JSON-RPC if the request is a call.
 func (f *Front) respondNoMemory(w http.ResponseWriter, r *http.Request) {
-	w.Header().Set("Retry-After", strconv.Itoa(int(shell.RetryAfter.Seconds())))
+	setRetryAfter(w)
 	from, _ := f.callerOf(r)
 	if spoken, err := f.dialectOfRequest(r); err == nil && r.Method == http.MethodPost && strings.HasPrefix(r.URL.Path, "/jsonrpc") {
 		from.dialect = spoken

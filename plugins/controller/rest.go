@@ -38,6 +38,9 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 		f.serveEndpoint(w, r, from, sh, endpoint)
 	case callsign == configs.ControllerCallsign:
 		f.serveControllerREST(w, r, from, name, argument)
+	case sh != nil && sh.HasEndpoints():
+		w.Header().Set("Cache-Control", "no-store")
+		f.respondNoEndpoint(w, sh, strings.TrimPrefix(r.URL.Path, "/Service/"+callsign+"/"))
 	default:
 		w.Header().Set("Cache-Control", "no-store")
 		noREST := &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
