@@ -4,12 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -73,6 +76,9 @@ func TestUpload(t *testing.T) {
 				t.Errorf("a wrong one is answered with %d %s, want %d", answer.Code, answer.Body, want)
 			}
 		}
+		if answer := r.upload(one, "downgrade=maybe"); answer.Code != http.StatusBadRequest {
+			t.Errorf("a wrong option is answered with %d %s", answer.Code, answer.Body)
+		}
 		if left, err := os.ReadDir(r.dirs.UploadDir()); err != nil || len(left) != 1 {
 			t.Errorf("left among the uploads: %v, %v", left, err)
 		}
@@ -80,6 +86,21 @@ func TestUpload(t *testing.T) {
 			t.Error("there is something to get")
 		}
 	})
+}
+
+// A client of an upload for which the host has no room, or no time, is told when to try again.
+func TestUploadTriedAgain(t *testing.T) {
+	for err, want := range map[error][2]string{
+		syscall.ENOSPC:       {"507", "10"},
+		shell.ErrUnavailable: {"503", "1"},
+		ErrBadRequest:        {"400", ""},
+	} {
+		answer := httptest.NewRecorder()
+		respondError(answer, fmt.Errorf("cannot take it: %w", err))
+		if got := [2]string{strconv.Itoa(answer.Code), answer.Header().Get("Retry-After")}; got != want {
+			t.Errorf("%v: %v, want %v", err, got, want)
+		}
+	}
 }
 
 // An upload from elsewhere is not local: unsigned, it is refused.

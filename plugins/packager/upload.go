@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 
 	"dormouse/internal/atomicfile"
@@ -41,6 +42,9 @@ func (p *Packager) upload(w http.ResponseWriter, r *http.Request) (Uploaded, err
 	if err := p.openDirs(); err != nil {
 		return Uploaded{}, err
 	}
+	if err := checkOptions(r.URL.Query()); err != nil {
+		return Uploaded{}, err
+	}
 	most := int64(p.settings().MaxSize)
 	if r.ContentLength > most {
 		return Uploaded{}, tooBig(most)
@@ -57,6 +61,17 @@ func (p *Packager) upload(w http.ResponseWriter, r *http.Request) (Uploaded, err
 		return Uploaded{}, errors.Join(err, os.Remove(path))
 	}
 	return answer, nil
+}
+
+// checkOptions returns an ErrBadRequest for an option of an installation that is neither true nor
+// false.
+func checkOptions(query url.Values) error {
+	for _, name := range []string{"replace", "downgrade", "grant"} {
+		if text := query.Get(name); query.Has(name) && text != "true" && text != "false" {
+			return fmt.Errorf("%w: %s is %q; give true or false", ErrBadRequest, name, text)
+		}
+	}
+	return nil
 }
 
 func tooBig(most int64) error {
@@ -116,6 +131,9 @@ var httpStatuses = map[thunder.ErrorNumber]int{
 	thunder.Unavailable:        http.StatusServiceUnavailable,
 }
 
+// retryAfter is after how many seconds a request may succeed that failed with a status.
+var retryAfter = map[int]string{http.StatusServiceUnavailable: "1", http.StatusInsufficientStorage: "10"}
+
 // respondError answers with the status that fits an error, and its text.
 func respondError(w http.ResponseWriter, err error) {
 	status := http.StatusInternalServerError
@@ -125,6 +143,9 @@ func respondError(w http.ResponseWriter, err error) {
 		if known, ok := httpStatuses[(*e).Number]; ok {
 			status = known
 		}
+	}
+	if after, ok := retryAfter[status]; ok {
+		w.Header().Set("Retry-After", after)
 	}
 	http.Error(w, err.Error(), status)
 }
