@@ -64,13 +64,15 @@ func (p *Packager) nameOf(r *records.Request) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("%w: %w", ErrBadRequest, err)
 		}
-		r.Origin = records.Official
+		if r.Origin = records.Local; p.isInCatalogue(ref) {
+			r.Origin = records.Official
+		}
 		return guessedName(path.Base(ref.Repository)), nil
 	case isURL(r.Source):
 		if u, err := url.Parse(r.Source); err != nil || u.User != nil {
 			return "", fmt.Errorf("%w: the address can't be read, or holds a password, which would be seen in logs", ErrBadRequest)
 		}
-		r.Origin = records.Official
+		r.Origin = records.Local
 		return guessedName(path.Base(r.Source)), nil
 	}
 	if err := configs.CheckPackageName(r.Source); err != nil {
@@ -81,6 +83,12 @@ func (p *Packager) nameOf(r *records.Request) (string, error) {
 	}
 	r.Origin = records.Official
 	return r.Source, nil
+}
+
+// isInCatalogue reports whether a reference is to a package in the catalogue.
+func (p *Packager) isInCatalogue(ref oci.Reference) bool {
+	at, err := oci.ParseReference(p.settings().Catalogue)
+	return err == nil && at.Host == ref.Host && at.Repository == path.Dir(ref.Repository)
 }
 
 // guessedName returns a name for what was not read yet: the beginning of a file's name.

@@ -19,8 +19,8 @@ type Origin string
 // The origins of packages.
 const (
 	Bundled  Origin = "bundled"  // with Dormouse
-	Official Origin = "official" // from a registry
-	Local    Origin = "local"    // from an archive, a directory or an upload
+	Official Origin = "official" // from the catalogue, or wanted by the central registry
+	Local    Origin = "local"    // what a client named: a path, an address, or an upload
 )
 
 // Phase is what an operation does now.
