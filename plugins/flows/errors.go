@@ -27,6 +27,8 @@ var (
 	ErrTooLarge = errors.New("the message is too large")
 	// ErrInvalid means that a message or a request is not as it must be.
 	ErrInvalid = errors.New("the message is not valid")
+	// ErrBadRequest means that the parameters of a method are wrong.
+	ErrBadRequest = errors.New("wrong parameters")
 	// ErrTaken means that another package declares a flow of that name.
 	ErrTaken = errors.New("the name of the flow is taken")
 )
@@ -48,6 +50,7 @@ var answers = []answer{
 	{ErrUnrouted, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict, 0},
 	{ErrTooLarge, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusRequestEntityTooLarge, 0},
 	{ErrInvalid, thunder.BadRequest, codes.InvalidArgument, http.StatusBadRequest, 0},
+	{ErrBadRequest, thunder.BadRequest, codes.InvalidArgument, http.StatusBadRequest, 0},
 	{ErrTaken, thunder.DuplicateKey, codes.AlreadyExists, http.StatusConflict, 0},
 	{queue.ErrTooLong, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusRequestEntityTooLarge, 0},
 	{queue.ErrGone, thunder.NotExist, codes.NotFound, http.StatusNotFound, 0},

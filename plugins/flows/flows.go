@@ -216,6 +216,9 @@ func (f *Flows) nextChange() <-chan struct{} {
 
 // find returns the flow of that name, or an ErrUnknown.
 func (f *Flows) find(name string) (*flow, error) {
+	if name == "" {
+		return nil, fmt.Errorf("%w: flow is missing", ErrBadRequest)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if w, ok := f.flows[keyOf(name)]; ok {
@@ -239,8 +242,11 @@ func (f *Flows) ofPackage(pkg string) []*flow {
 // SetState sets the user's state of a flow, which need not exist yet, and keeps it. It returns
 // the state before, empty for a new name.
 func (f *Flows) SetState(name string, state configs.FlowState) (before configs.FlowState, err error) {
+	if name == "" {
+		return "", fmt.Errorf("%w: flow is missing", ErrBadRequest)
+	}
 	if err := configs.CheckFlowName(name); err != nil {
-		return "", fmt.Errorf("%w: %w", ErrInvalid, err)
+		return "", fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	w, before, err := f.keepAndSetState(name, state)
 	if err == nil && before != state {

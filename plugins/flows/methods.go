@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"dormouse/configs"
 	"dormouse/internal/queue"
@@ -51,15 +52,19 @@ func NeededAccess(callsign string, c shell.Call) (access.Role, access.Target) {
 }
 
 // readParams decodes the parameters of a call into to. A member that to does not have is an
-// ErrInvalid.
+// ErrBadRequest.
 func readParams(params json.RawMessage, to any) error {
 	if len(bytes.TrimSpace(params)) == 0 || string(params) == "null" {
 		return nil
 	}
 	decoder := json.NewDecoder(bytes.NewReader(params))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(to); err != nil {
-		return fmt.Errorf("%w: the parameters: %w", ErrInvalid, err)
+	err := decoder.Decode(to)
+	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Errorf("%w: %s must not be of the type %s", ErrBadRequest, cmp.Or(wrong.Field, "the whole"), wrong.Value)
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %s", ErrBadRequest, strings.TrimPrefix(err.Error(), "json: "))
 	}
 	return nil
 }
@@ -87,7 +92,7 @@ func servePublish(ctx context.Context, f *Flows, params json.RawMessage) (any, e
 		return nil, err
 	}
 	if p.Body != "" && len(p.Base64) > 0 {
-		return nil, fmt.Errorf("%w: give body or base64, not both", ErrInvalid)
+		return nil, fmt.Errorf("%w: give body or base64, not both", ErrBadRequest)
 	}
 	body := p.Base64
 	if p.Body != "" {
@@ -244,10 +249,10 @@ func (p *keysParams) read(f *Flows, params json.RawMessage) (flow string, err er
 		return "", err
 	}
 	if len(p.Keys) == 0 && !p.All {
-		return "", fmt.Errorf(`%w: name dead letters by "keys", or all by "all": true`, ErrInvalid)
+		return "", fmt.Errorf(`%w: name dead letters by "keys", or all by "all": true`, ErrBadRequest)
 	}
 	if len(p.Keys) > 0 && p.All {
-		return "", fmt.Errorf(`%w: give "keys" or "all", not both`, ErrInvalid)
+		return "", fmt.Errorf(`%w: give "keys" or "all", not both`, ErrBadRequest)
 	}
 	return f.queueNamed(p.Flow)
 }
