@@ -202,15 +202,22 @@ func flowStateVerb(verb, done string) func(*flag.FlagSet) action {
 					failed = append(failed, fmt.Errorf("cannot %s %s: %w", verb, name, err))
 					continue
 				}
-				text := name + " is " + done + "; messages are " + f.Effect
-				if f.Why != "" {
-					text += ": " + errorCell(f.Why)
-				}
-				t.printf("%s\n", text)
+				t.printf("%s is %s; %s\n", name, done, f.effectText())
 			}
 			return errors.Join(failed...)
 		}
 	}
+}
+
+// effectText says what becomes of the flow's messages, and why.
+func (f flowRecord) effectText() string {
+	switch {
+	case f.Effect == "unknown": // so far it is only a name with a state
+		return errorCell(f.Why)
+	case f.Why == "":
+		return "messages are " + f.Effect
+	}
+	return "messages are " + f.Effect + ": " + errorCell(f.Why)
 }
 
 // flowPublishVerb returns the action that publishes one message to a source.

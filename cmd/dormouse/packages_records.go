@@ -141,10 +141,14 @@ func packagesTable(all []installedPackage, width int) string {
 
 // statusText returns the status, and of an operation under way its phase and version.
 func (r installedPackage) statusText() string {
+	hasPhase := strings.Contains(r.Status, r.Phase)
+	hasTarget := r.Target == "" || r.Target == r.Version || strings.Contains(r.Status, r.Target)
 	switch {
-	case r.Phase == "":
+	case r.Phase == "" || hasPhase && hasTarget:
 		return r.Status
-	case r.Target == "" || r.Target == r.Version:
+	case hasPhase:
+		return r.Status + ", " + r.Target
+	case hasTarget:
 		return r.Status + ", " + r.Phase
 	}
 	return fmt.Sprintf("%s, %s %s", r.Status, r.Phase, r.Target)
@@ -175,7 +179,7 @@ func (r installedPackage) detailsText() string {
 		add("under way", strings.TrimSpace(o.Verb+" "+o.Target)+" from "+textOrDash(o.Source)+", "+o.Phase+bytesDoneText(o.Done, o.Total)+", begun "+formatTimeAndAge(o.Begun))
 	}
 	if f := r.Failure; f != nil {
-		add("failed", fmt.Sprintf("%s %s, %s, at %s", f.Verb, f.Version, f.Phase, formatTimeAndAge(f.At)))
+		add("failed", fmt.Sprintf("%s, %s, at %s", strings.TrimSpace(f.Verb+" "+f.Version), f.Phase, formatTimeAndAge(f.At)))
 		rows.addTextRows("reason", f.Reason)
 		rows.addTextRows("log", strings.Join(f.Log, "\n"))
 	}

@@ -106,3 +106,38 @@ func TestFlowVerbs(t *testing.T) {
 		t.Error(out)
 	}
 }
+
+// A status names the phase and the version once.
+func TestPackageStatusText(t *testing.T) {
+	for want, r := range map[string]installedPackage{
+		"INSTALLED":                               {Status: "INSTALLED", Version: "1.0.0"},
+		"INSTALLING (trial)":                      {Status: "INSTALLING (trial)", Phase: "trial", Target: "2.0.0", Version: "2.0.0"},
+		"INSTALLING (probing), 2.0.0":             {Status: "INSTALLING (probing)", Phase: "probing", Target: "2.0.0"},
+		"INSTALLED (upgrade to 2.0.0: unpacking)": {Status: "INSTALLED (upgrade to 2.0.0: unpacking)", Phase: "unpacking", Target: "2.0.0", Version: "1.0.0"},
+		"PENDING, waiting":                        {Status: "PENDING", Phase: "waiting"},
+	} {
+		if got := r.statusText(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	failed := installedPackage{Name: "p"}
+	if err := json.Unmarshal([]byte(`{"name":"p","failure":{"verb":"install","phase":"fetching","reason":"x"}}`), &failed); err != nil {
+		t.Fatal(err)
+	}
+	if text := failed.detailsText(); !strings.Contains(text, "install, fetching") {
+		t.Errorf("without a version: %s", text)
+	}
+}
+
+// What becomes of the messages of a flow is said in words; one that nothing declares has none.
+func TestFlowEffectText(t *testing.T) {
+	for want, f := range map[string]flowRecord{
+		"no package declares it":         {Effect: "unknown", Why: "no package declares it"},
+		"messages are processed":         {Effect: "processed"},
+		"messages are queued: P is down": {Effect: "queued", Why: "P is down"},
+	} {
+		if got := f.effectText(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
