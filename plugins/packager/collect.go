@@ -128,6 +128,15 @@ func (p *Packager) removeOldUploads() error {
 	return errors.Join(errs...)
 }
 
+// removeUploadOf removes the file that a request was fetched into, if there is one.
+func (p *Packager) removeUploadOf(name string, r records.Request) error {
+	err := os.Remove((&operation{p: p, name: name, request: r}).uploadPath())
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
 // addUploadsOf adds the files that a request is fetched into.
 func (p *Packager) addUploadsOf(wanted map[string]bool, name string, r records.Request) {
 	o := &operation{p: p, name: name, request: r}

@@ -94,7 +94,8 @@ func (o *operation) copyArchive(path string, size int64) error {
 	})
 }
 
-// fetchRemote downloads an archive from a registry, going on where an earlier try has ended.
+// fetchRemote downloads an archive from a registry, going on where an earlier try has ended. What
+// is refused, or has not begun, leaves no file.
 func (o *operation) fetchRemote(path string) error {
 	remote, err := o.p.remote()
 	if err != nil {
@@ -106,6 +107,9 @@ func (o *operation) fetchRemote(path string) error {
 		return err
 	}
 	err = remote.fetch(o.ctx, o.request.Source, o.request.Version, f, o.tellProgress)
+	if info, serr := f.Stat(); errors.Is(err, ErrRefused) || err != nil && serr == nil && info.Size() == 0 {
+		err = errors.Join(err, os.Remove(path))
+	}
 	return errors.Join(err, f.Close())
 }
 

@@ -147,6 +147,11 @@ func (o *operation) unpack(f fetched, v records.Version) (err error) {
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err != nil {
+			o.p.dirs.RemoveIfEmpty(o.name)
+		}
+	}()
 	in, err := os.Open(f.path)
 	if err != nil {
 		return err

@@ -95,6 +95,11 @@ func (o *operation) uninstall() error {
 	if err := o.p.collectVersions(o.name, nil); err != nil {
 		return err
 	}
+	if record.Failure != nil {
+		if err := o.p.removeUploadOf(o.name, record.Failure.Request); err != nil {
+			return err
+		}
+	}
 	failpoint.Hit("package.collected")
 	if origin := record.Origin(); origin == records.Bundled && o.request.By != bySync {
 		if err := o.p.noteBundledRemoved(o.name); err != nil {

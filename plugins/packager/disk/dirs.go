@@ -155,8 +155,13 @@ func (d *Dirs) RemoveVersion(name, digest string) error {
 		return err
 	}
 	err := ownedtree.Remove(draft)
-	_ = os.Remove(filepath.Dir(dir)) // that of the package, once it is empty
+	d.RemoveIfEmpty(name)
 	return err
+}
+
+// RemoveIfEmpty removes the directory for the versions of a package if none is in it.
+func (d *Dirs) RemoveIfEmpty(name string) {
+	_ = os.Remove(filepath.Join(d.root, versionsName, filepath.Base(name)))
 }
 
 // removeDrafts removes what is not whole of versions and links.
