@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // flowSite is a site with the package "lines", whose sink writes each message to a file.
@@ -105,24 +107,26 @@ func flowsOf(h *host) map[string]flowFigures {
 	return byName
 }
 
-// drained returns when no message waits in any flow.
+// drained returns when no message waits in any flow. It fails once patience has passed in which
+// no fewer waited: how long a message takes is the disk's.
 func drained(h *host) {
 	h.t.Helper()
-	var last map[string]flowFigures
-	defer func() {
-		if h.t.Failed() {
-			h.t.Logf("the flows are %+v", last)
+	fewest, since := int64(math.MaxInt64), time.Now()
+	for {
+		figures, waiting := flowsOf(h), int64(0)
+		for _, f := range figures {
+			waiting += f.Messages
 		}
-	}()
-	until(h.t, "the flows to be empty", func() bool {
-		last = flowsOf(h)
-		for _, f := range last {
-			if f.Messages > 0 {
-				return false
-			}
+		switch {
+		case waiting == 0:
+			return
+		case waiting < fewest:
+			fewest, since = waiting, time.Now()
+		case time.Since(since) > patience:
+			h.t.Fatalf("the flows are not emptied: %+v", figures)
 		}
-		return true
-	})
+		<-time.After(50 * time.Millisecond)
+	}
 }
 
 // post publishes a text to the source, and returns the HTTP status and the body of the answer.
