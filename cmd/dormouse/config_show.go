@@ -148,7 +148,7 @@ func (s *shownTable) mayLack(name string) bool {
 	return s.header == "[[access]]" || s.header == "[[listener]]" || name == "executable" || name == "builtin"
 }
 
-// addKey adds a key with a value that is no table.
+// addKey adds a key whose value is not a table.
 func (s *shownTable) addKey(path, name string, v reflect.Value, origins configs.Origins) error {
 	if v.IsZero() && origins[path+"."+name] == "" && s.mayLack(name) {
 		return nil

@@ -53,7 +53,7 @@ const (
 	maxUploadMemory = 16 << 20
 )
 
-// An archive goes to the disk as it arrives. One that is none is refused with the reason, one
+// An archive goes to the disk as it arrives. A body that is no archive is refused with the reason, one
 // beyond max-size with 413, whether it says its length or not.
 func TestUpload(t *testing.T) {
 	h := startHost(t, t.TempDir(), "[packages]\nmax-size = \"101MiB\"\n")
