@@ -19,6 +19,7 @@ type Config struct {
 	Access    []Access   `toml:"access"`
 	Packages  Packages   `toml:"packages"`
 	Flows     Flows      `toml:"flows"`
+	QHAna     QHAna      `toml:"qhana"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
 
@@ -69,6 +70,10 @@ type Host struct {
 	// AllowedHosts are the names that a request may have in its header Host, besides
 	// loopback names and the one in Listen.
 	AllowedHosts []string `toml:"allowed-hosts"`
+
+	// PublicURL is where others reach the host, and what every link begins with that the host
+	// gives away, "" for none. Load takes a slash at its end away. Its host is an allowed host, and its origin an allowed one.
+	PublicURL string `toml:"public-url"`
 
 	// Redirect is the path to which GET / redirects a browser.
 	Redirect string `toml:"redirect"`
@@ -124,8 +129,13 @@ type Listener struct {
 	Address  string   `toml:"address"`
 	Protocol Protocol `toml:"protocol"`
 	Dialect  Dialect  `toml:"dialect"`
+	// Only is OnlyQHAna for a listener that serves nothing outside /qhana, else empty.
+	Only string `toml:"only"`
 	TLS
 }
+
+// OnlyQHAna is the value of the key "only" of a listener for QHAna's programs.
+const OnlyQHAna = "qhana"
 
 // RunDir returns the directory of the host's sockets and journals, where the communicator
 // is too. The machine must empty this directory at boot.
@@ -328,6 +338,7 @@ func Default() Config {
 		},
 		Packages: defaultPackages(),
 		Flows:    defaultFlows(),
+		QHAna:    defaultQHAna(),
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,

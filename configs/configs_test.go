@@ -50,6 +50,7 @@ func TestReferenceFile(t *testing.T) {
 	plugin.AutoHibernate = &sleeps
 	want.Plugins = []configs.Plugin{plugin}
 	want.Listeners = []configs.Listener{{Address: "127.0.0.1:9997", Protocol: configs.ProtocolJSONRPC, Dialect: configs.DialectR4}}
+	want.QHAna.Enabled = new(bool)
 	want.Flows.Remotes = []configs.Remote{{Topic: "frames", NATS: "nats://queue.example:4222", Subject: "tv.frames"}}
 	want.Access = []configs.Access{
 		{User: "tv", Role: configs.RoleCall, Callsigns: []string{"Player*"}, Methods: []string{"*"}},

@@ -44,11 +44,12 @@ func (f *configFile) decode(text []byte) {
 	access := top.tables("access")
 	packages := top.table("packages", "in [packages]", "a table, written [packages]")
 	flows := top.table("flows", "in [flows]", "a table, written [flows]")
+	qhana := top.table("qhana", "in [qhana]", "a table, written [qhana]")
 	hibernate := top.table("hibernate", "in [hibernate]", "a table, written [hibernate]")
 	plugins := top.tables("plugin")
 	allKnown := top.ReportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "hibernate")
 	} else {
 		f.readHost(host)
 		for _, listener := range listeners {
@@ -59,6 +60,7 @@ func (f *configFile) decode(text []byte) {
 		}
 		f.readPackages(packages)
 		f.readFlows(flows)
+		f.readQHAna(qhana)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {
@@ -67,6 +69,9 @@ func (f *configFile) decode(text []byte) {
 		} else {
 			f.readPlugin(plugin)
 		}
+	}
+	if !f.dropIn {
+		f.noteOrigins("qhana", qhana.Table)
 	}
 	f.noteOriginsOfAll(host, packages, hibernate, listeners, access, plugins)
 	f.isComplete = allKnown && (plugins != nil || !top.Has("plugin")) && len(f.named) == len(plugins)
@@ -99,6 +104,8 @@ func (f *configFile) readHost(t *tableReader) {
 	readAllowedWord(t, "log-format", &h.LogFormat, logFormats...)
 	t.ReadTextList("allowed-origins", &h.AllowedOrigins, checkWebOrigin)
 	t.ReadTextList("allowed-hosts", &h.AllowedHosts, checkHostName)
+	t.ReadText("public-url", &h.PublicURL, CheckPublicURL)
+	h.PublicURL = strings.TrimRight(h.PublicURL, "/")
 	readAllowedWord(t, "dialect", &h.Dialect, DialectR4, DialectR5)
 	t.ReadText("communicator-group", &h.CommunicatorGroup)
 	readAllowedWord(t, "open", &h.Open, "", RoleRead, RoleCall, RoleOperate, RoleAdmin)
@@ -135,6 +142,10 @@ func (f *configFile) readListener(t *tableReader) {
 	readAllowedWord(t, "dialect", &l.Dialect, DialectR4, DialectR5)
 	if t.Has("dialect") && l.Protocol == ProtocolGRPC {
 		t.AddProblem("dialect", `key "dialect" %s goes with protocol = "jsonrpc" only`, t.Name)
+	}
+	readAllowedWord(t, "only", &l.Only, "", OnlyQHAna)
+	if l.Only != "" && (t.Has("dialect") || l.Protocol == ProtocolGRPC) {
+		t.AddProblem("only", `key "only" %s goes with neither "dialect" nor protocol = "grpc"`, t.Name)
 	}
 	t.readTLS(&l.TLS)
 	t.ReportMissingKeys("address")

@@ -35,10 +35,11 @@ const (
 
 // CheckExposure returns an error if other machines can reach the address and clients
 // there need not prove who they are, or are not protected: that needs TLS, and either
-// tokens or an authority of client certificates.
-func (c Config) CheckExposure(host string, t TLS) error {
-	switch {
-	case IsLoopback(host):
+// tokens or an authority of client certificates. A listener for QHAna alone needs neither:
+// [qhana] says which peers may do what.
+func (c Config) CheckExposure(host string, l Listener) error {
+	switch t := l.TLS; {
+	case IsLoopback(host), l.Only == OnlyQHAna:
 		return nil
 	case !t.IsOn():
 		return errors.New("other machines can reach it, so it needs tls-certificate and tls-key, and a tls-client-ca or rows [[access]] for tokens; " +
@@ -78,18 +79,18 @@ func (t *tableReader) readTLS(to *TLS) {
 // reportExposure reports the listeners that other machines can reach without the
 // protection that this needs. All files must have been read: rows [[access]] count.
 func (l *configLoad) reportExposure() {
-	report := func(at filePosition, address string, t TLS) {
-		host, _, err := net.SplitHostPort(address)
+	report := func(at filePosition, listener Listener) {
+		host, _, err := net.SplitHostPort(listener.Address)
 		if err != nil {
 			return // reported already
 		}
-		if err := l.config.CheckExposure(host, t); err != nil {
-			l.problems.Add(at.path, at.line, fmt.Errorf("cannot listen on %q: %w", address, err))
+		if err := l.config.CheckExposure(host, listener); err != nil {
+			l.problems.Add(at.path, at.line, fmt.Errorf("cannot listen on %q: %w", listener.Address, err))
 		}
 	}
-	report(l.listenAt, l.config.Host.Listen, l.config.Host.TLS)
+	report(l.listenAt, Listener{Address: l.config.Host.Listen, TLS: l.config.Host.TLS})
 	for i, listener := range l.config.Listeners {
-		report(l.listenersAt[i], listener.Address, listener.TLS)
+		report(l.listenersAt[i], listener)
 	}
 }
 

@@ -58,6 +58,7 @@ func readAndCheck(path string, getenv func(string) string, flags Overrides) *con
 	l.applyFlagsAndEnvironment(getenv, flags)
 	l.reportFilesOfOthers(cmp.Or(path, DefaultPath))
 	l.reportExposure()
+	l.reportQHAnaWithoutURL()
 	return l
 }
 
@@ -85,6 +86,7 @@ type configLoad struct {
 	// listenAt is where Host.Listen is configured, and listenersAt where each of Listeners.
 	listenAt    filePosition
 	listenersAt []filePosition
+	qhanaAt     filePosition
 }
 
 // filePosition is a line of a file.

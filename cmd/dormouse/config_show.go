@@ -92,12 +92,16 @@ func shownTables(c configs.Config, origins configs.Origins) (tables []shownTable
 		if l.Protocol == configs.ProtocolGRPC {
 			l.Dialect = "" // it has none
 		}
+		if l.Only != "" {
+			l.Dialect = "" // likewise
+		}
 		add("[[listener]]", fmt.Sprintf("listener[%d]", i), l)
 	}
 	for i, a := range c.Access {
 		add("[[access]]", fmt.Sprintf("access[%d]", i), a)
 	}
 	add("[packages]", "packages", c.Packages)
+	add("[qhana]", "qhana", c.QHAna)
 	add("[hibernate]", "hibernate", c.Hibernate)
 	for _, p := range c.Plugins {
 		add("[[plugin]]", "plugin."+p.Callsign, p)

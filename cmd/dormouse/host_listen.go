@@ -23,12 +23,11 @@ type sockets struct {
 	kept  []keptSocket
 }
 
-// frontListener is a listener for clients at an address, with what is spoken there.
+// frontListener is a listener for clients at an address, with what is served there.
 type frontListener struct {
 	net.Listener
-	protocol configs.Protocol
-	dialect  configs.Dialect
-	tls      *tlsFiles // nil if connections are not encrypted
+	configured configs.Listener
+	tls        *tlsFiles // nil if connections are not encrypted
 }
 
 // addressToTry returns where this program reaches the host without any settings: at the first
@@ -73,7 +72,7 @@ func inheritOrOpenSockets(config configs.Config, paths unixSocketPaths, group co
 // reuseOrBindFront adds a listener for clients as configured: on the socket that an
 // earlier host has kept, if any, else on a new one.
 func (s *sockets) reuseOrBindFront(left leftSockets, configured configs.Listener, config configs.Config) error {
-	if err := checkExposure(configured.Address, configured.TLS, config); err != nil {
+	if err := checkExposure(configured.Address, configured, config); err != nil {
 		return err
 	}
 	name := keptSocketName(configured.Address)
@@ -95,7 +94,7 @@ func (s *sockets) reuseOrBindFront(left leftSockets, configured configs.Listener
 
 // addFront adds the listener l with what is configured for it.
 func (s *sockets) addFront(l net.Listener, configured configs.Listener) (err error) {
-	e := frontListener{Listener: l, protocol: configured.Protocol, dialect: configured.Dialect}
+	e := frontListener{Listener: l, configured: configured}
 	if configured.IsOn() {
 		alpn := alpnHTTP1
 		if configured.Protocol == configs.ProtocolGRPC {
@@ -135,7 +134,7 @@ func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener, co
 		switch {
 		case unixSocket == nil:
 			if l.Addr().Network() == "tcp" {
-				err = checkExposure(l.Addr().String(), main.TLS, config)
+				err = checkExposure(l.Addr().String(), main, config)
 			}
 			if err == nil {
 				err = s.addFront(l, main)
@@ -153,14 +152,14 @@ func (s *sockets) addSystemdSockets(handed []*os.File, main configs.Listener, co
 	return nil
 }
 
-// checkExposure returns an error if other machines can reach the address without TLS, or
-// no client there could show by what it is known.
-func checkExposure(address string, files configs.TLS, config configs.Config) error {
+// checkExposure returns an error if other machines can reach the listener at that address
+// without TLS, or no client there could show by what it is known.
+func checkExposure(address string, l configs.Listener, config configs.Config) error {
 	ip, _, err := net.SplitHostPort(address)
 	if err == nil {
-		err = config.CheckExposure(ip, files)
+		err = config.CheckExposure(ip, l)
 	}
-	if err == nil && !configs.IsLoopback(ip) && files.ClientCA == "" {
+	if err == nil && !configs.IsLoopback(ip) && l.ClientCA == "" && l.Only == "" {
 		err = checkTokenExists(config.Host.Root)
 	}
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -55,7 +56,7 @@ func (h *hostServer) run(ctx context.Context, cancel context.CancelFunc, t *term
 		h.log.Warn().Err(err).Msg("could not remove what an earlier host left")
 	}
 	var all sync.WaitGroup
-	h.listeners = append(s.front, frontListener{Listener: s.control, protocol: configs.ProtocolJSONRPC, dialect: h.config.Host.Dialect})
+	h.listeners = append(s.front, frontListener{Listener: s.control, configured: configs.Listener{Protocol: configs.ProtocolJSONRPC, Dialect: h.config.Host.Dialect}})
 	failures := make([]error, len(h.listeners)+1)
 	for i, serve := range h.serversOf(h.listeners) { // all are made before the first serves
 		h.serving.Go(func() {
@@ -113,16 +114,26 @@ func (h *hostServer) run(ctx context.Context, cancel context.CancelFunc, t *term
 // the server or the listener is closed.
 func (h *hostServer) serversOf(listeners []frontListener) (serve []func() error) {
 	for _, l := range listeners {
-		if l.protocol == configs.ProtocolGRPC {
+		if l.configured.Protocol == configs.ProtocolGRPC {
 			server := h.host.Communicator.AddTCPServer(l.tlsConfigOrNil())
 			serve = append(serve, func() error { return server.Serve(l) })
 			continue
 		}
-		server := h.host.Front.NewServer(l.dialect)
+		h.warnIfForNetwork(l)
+		server := h.host.Front.NewServer(l.configured)
 		h.servers = append(h.servers, server)
 		serve = append(serve, func() error { return server.Serve(lenient.Listener{Listener: l.encrypted()}) })
 	}
 	return serve
+}
+
+// warnIfForNetwork logs that other machines reach the listener, if it is one for QHAna alone.
+func (h *hostServer) warnIfForNetwork(l frontListener) {
+	address := l.Addr().String()
+	if ip, _, err := net.SplitHostPort(address); err == nil && l.configured.Only != "" && !configs.IsLoopback(ip) {
+		h.log.Warn().Str("address", address).Str("role", string(h.config.QHAna.Role)).Strs("from", h.config.QHAna.From).
+			Msg("other machines reach this listener, which serves only QHAna's resources: those in from have that role without a token")
+	}
 }
 
 // checkAndNoteSleepSupport tries whether plugins can be hibernated here. Unless the host

@@ -11,6 +11,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"dormouse/configs"
 	"dormouse/plugins/access"
 )
 
@@ -41,7 +42,7 @@ func BenchmarkFirstAnswer(b *testing.B) {
 	const request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 	h := newHost(b, setup{})
 	unidentified := httptest.NewUnstartedServer(nil)
-	unidentified.Config = h.NewServer("")
+	unidentified.Config = h.NewServer(configs.Listener{})
 	unidentified.Config.ConnContext = func(ctx context.Context, c net.Conn) context.Context {
 		return context.WithValue(ctx, connectionKey{}, h.connections.add(c, access.HostItself()))
 	}

@@ -4,6 +4,7 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -18,7 +19,7 @@ type browserGuard struct {
 }
 
 // newBrowserGuard returns a guard that allows the names and origins in the host's
-// configuration, and the host's own listen address.
+// configuration, its public URL among them, and the host's own listen address.
 func newBrowserGuard(h configs.Host) browserGuard {
 	var g browserGuard
 	for _, host := range append([]string{h.Listen}, h.AllowedHosts...) {
@@ -26,6 +27,10 @@ func newBrowserGuard(h configs.Host) browserGuard {
 	}
 	for _, origin := range h.AllowedOrigins {
 		g.origins = append(g.origins, strings.ToLower(origin))
+	}
+	if u, err := url.Parse(h.PublicURL); err == nil && u.Host != "" {
+		g.hosts = append(g.hosts, strings.ToLower(u.Hostname()))
+		g.origins = append(g.origins, strings.ToLower(u.Scheme+"://"+u.Host))
 	}
 	return g
 }

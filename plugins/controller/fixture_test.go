@@ -86,7 +86,7 @@ func newHost(tb testing.TB, s setup) *host {
 	}
 	h.supervisor.Start(tb.Context())
 	h.server = httptest.NewUnstartedServer(nil)
-	h.server.Config = h.NewServer(s.host.Dialect)
+	h.server.Config = h.NewServer(configs.Listener{Dialect: s.host.Dialect})
 	h.server.Listener = lenient.Listener{Listener: h.server.Listener}
 	h.server.Start()
 	tb.Cleanup(func() {
@@ -123,7 +123,7 @@ func (inside) Endpoint(httpMethod, path string) (shell.Endpoint, bool) {
 func (h *host) alsoServe(tb testing.TB, d configs.Dialect) (url string) {
 	tb.Helper()
 	other := httptest.NewUnstartedServer(nil)
-	other.Config = h.NewServer(d)
+	other.Config = h.NewServer(configs.Listener{Dialect: d})
 	other.Listener = lenient.Listener{Listener: other.Listener}
 	other.Start()
 	tb.Cleanup(other.Close)

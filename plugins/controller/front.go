@@ -32,6 +32,9 @@ type Options struct {
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 
+	// Mount is the one path outside of /Service/ that another part of the host serves.
+	Mount Mount
+
 	// Memory bounds the bytes of clients' messages; nil stands for no bounds.
 	Memory *peer.Memory
 

@@ -42,9 +42,9 @@ func (f *Front) routes() *http.ServeMux {
 
 // NewServer returns an HTTP server for the front, with time limits for slow clients. It
 // closes connections beyond the limits, which all servers of a front share. Its Shutdown
-// leaves websockets open; Front.Close ends them. A client is answered in the dialect
-// dialectName, unless the client's URL asks for another.
-func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
+// leaves websockets open; Front.Close ends them. A client is answered in the listener's
+// dialect, unless the client's URL asks for another.
+func (f *Front) NewServer(l configs.Listener) *http.Server {
 	return &http.Server{
 		Handler:           f,
 		ReadHeaderTimeout: f.limits.headerTime,
@@ -52,7 +52,11 @@ func (f *Front) NewServer(dialectName configs.Dialect) *http.Server {
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(f.log.With().Str("level", "warn").Logger(), "", 0),
 		BaseContext: func(net.Listener) context.Context {
-			return context.WithValue(f.ctx, dialectKey{}, dialect.ByNameOrR4(dialectName))
+			ctx := context.WithValue(f.ctx, dialectKey{}, dialect.ByNameOrR4(l.Dialect))
+			if l.Only != "" {
+				ctx = context.WithValue(ctx, onlyKey{}, "/"+l.Only)
+			}
+			return ctx
 		},
 		ConnContext: f.identifyAndAddConnection,
 		ConnState:   f.connections.markOrRemove,
@@ -71,6 +75,10 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer connectionFromContext(r.Context()).beginRequest()()
 	connectionFromContext(r.Context()).noteActivity(r.URL.Path)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if f.isOutsideListener(r) {
+		http.NotFound(w, r)
+		return
+	}
 	if why := f.browserGuard.refusalReason(r); why != "" {
 		f.audit.LogRejected(r.RemoteAddr, why)
 		http.Error(w, why, http.StatusForbidden)
@@ -80,7 +88,8 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", origin)
 		w.Header().Set("Vary", "Origin")
 	}
-	if !isForEveryClient(r) && !f.mayReachOrRespond(w, caller{client: f.clientOf(r)}, "") {
+	mounted := f.options.Mount.takes(r.URL.Path)
+	if !mounted && !isForEveryClient(r) && !f.mayReachOrRespond(w, caller{client: f.clientOf(r)}, "") {
 		return
 	}
 	taken := f.bytesOfRequest(r)
@@ -92,6 +101,10 @@ func (f *Front) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer share.GiveBack(taken)
 	if r.ContentLength != 0 { // also for bodies that no handler reads
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(f.limits.bodyTime))
+	}
+	if mounted {
+		f.serveMount(w, r)
+		return
 	}
 	f.mux.ServeHTTP(w, r)
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"dormouse/configs"
 	"dormouse/shell"
 )
 
@@ -245,7 +246,7 @@ func (h *host) serveControlSocket(t *testing.T) (path string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := h.NewServer("")
+	server := h.NewServer(configs.Listener{})
 	served := make(chan struct{})
 	go func() {
 		defer close(served)

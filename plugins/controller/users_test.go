@@ -113,7 +113,7 @@ func (h *host) alsoServeUnix(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	server := h.NewServer(configs.DialectR4)
+	server := h.NewServer(configs.Listener{Dialect: configs.DialectR4})
 	served := make(chan error)
 	go func() { served <- server.Serve(l) }()
 	t.Cleanup(func() {
