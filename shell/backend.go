@@ -159,6 +159,8 @@ type Information struct {
 	// Preconditions, Terminations and Controls are subsystems, as in
 	// configs.Plugin.
 	Preconditions, Terminations, Controls []string
+	// Profile is what others find the plugin by.
+	Profile Profile
 	// StateControl is nil when the plugin can't be suspended.
 	StateControl statecontrol.Control
 }

@@ -77,6 +77,11 @@ type Options struct {
 	// Flows returns the service that takes messages of the plugin of that callsign, or with ""
 	// of native clients. Nil: the host has no flows.
 	Flows func(publisher string) shellpb.FlowsServer
+	// Services are those that other parts of the host serve.
+	Services []HostService
+	// ParentOf returns the callsign of the instance whose virtual plugin that callsign is, ""
+	// for none. It must not block. Nil: the host has no virtual plugins.
+	ParentOf func(callsign string) string
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 	// Paths returns the directories of an instance. Nil: no status has any.
@@ -118,6 +123,9 @@ type Communicator struct {
 func New(o Options, group Group) *Communicator {
 	if o.Access == nil {
 		o.Access = access.NewGuard(access.Rules{})
+	}
+	if o.ParentOf == nil {
+		o.ParentOf = func(string) string { return "" }
 	}
 	c := &Communicator{Options: o, callLimits: nativeCalls, audit: access.NewAudit(o.Access, o.Log, "grpc")}
 	c.events.size = eventReport.size
@@ -249,13 +257,16 @@ func (c *Communicator) newServer(e *endpoint, connections *connectionList) *grpc
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.WaitForHandlers(e.ownCallsign == ""),
-		grpc.InTapHandle(c.takeCallPlace),
+		grpc.InTapHandle(e.stampCallerAndTakePlace),
 	)
 	guarded := guardedRegistrar{numberedRegistrar{s}, e}
 	shellpb.RegisterShellServer(guarded, shellService{endpoint: e})
 	statecontrolpb.RegisterStateControlServer(guarded, stateControlService{endpoint: e})
 	if c.Flows != nil {
 		shellpb.RegisterFlowsServer(guarded, c.Flows(e.ownCallsign))
+	}
+	for _, s := range c.Services {
+		guarded.RegisterService(s.Desc, s.Server)
 	}
 	if e.ownCallsign == "" {
 		controllerpb.RegisterControllerServer(guarded, controllerService{endpoint: e})

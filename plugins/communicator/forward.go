@@ -15,6 +15,7 @@ import (
 
 	"dormouse/plugins/access"
 	"dormouse/plugins/thunder"
+	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
 
@@ -96,14 +97,14 @@ func (e *endpoint) forwardUnlessCut(in grpc.ServerStream) error {
 		conn = connWithoutDetails{conn}
 	}
 	if isUnaryCall(in.Context(), method) {
-		return forwardUnary(in, conn, method)
+		return forwardUnary(in, conn, method, callsign)
 	}
 	return e.forwardStream(in, conn, method)
 }
 
-// forwardUnary passes one message on and one answer back, with the plugin's header and
-// trailer. A call without a message is an error.
-func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method string) error {
+// forwardUnary passes one message about the instance on and one answer back, with the
+// plugin's header and trailer. A call without a message is an error.
+func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method, callsign string) error {
 	var question, answer frame
 	if err := in.RecvMsg(&question); err != nil {
 		if errors.Is(err, io.EOF) {
@@ -111,6 +112,7 @@ func forwardUnary(in grpc.ServerStream, conn grpc.ClientConnInterface, method st
 		}
 		return err
 	}
+	question.stamp(method, shell.CallerOf(in.Context()), callsign)
 	var header, trailer metadata.MD
 	options := append(slices.Clip(callOptions), grpc.Header(&header), grpc.Trailer(&trailer))
 	err := conn.Invoke(outgoingWithoutHopMetadata(in.Context()), method, &question, &answer, options...)
@@ -223,13 +225,17 @@ func serviceOfMethod(method string) string {
 
 // outgoingWithoutHopMetadata returns the context of a forwarded call: the caller's,
 // without the metadata that isHopMetadata names, and without the host's tokens, which
-// plugins must not learn.
+// plugins must not learn. The metadata names the plugin that makes the call.
 func outgoingWithoutHopMetadata(ctx context.Context) context.Context {
 	md, _ := metadata.FromIncomingContext(ctx) // a copy, which may be changed
 	maps.DeleteFunc(md, func(key string, values []string) bool {
 		return isHopMetadata(key) || key == authorizationKey && slices.ContainsFunc(values, func(v string) bool { return access.IsToken(bearerToken(v)) })
 	})
-	return metadata.NewOutgoingContext(ctx, md)
+	out := metadata.NewOutgoingContext(ctx, md)
+	if caller := shell.CallerOf(ctx); caller != "" {
+		out = metadata.AppendToOutgoingContext(out, shellpb.CallerKey, caller)
+	}
+	return out
 }
 
 // isHopMetadata reports whether a key of the metadata concerns only the connection

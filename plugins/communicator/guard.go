@@ -71,7 +71,7 @@ func (s *checkedStream) RecvMsg(message any) error {
 // checkByRule returns what a call of one of the host's services needs, or an error if the
 // client has no such role. It logs a refusal.
 func (e *endpoint) checkByRule(ctx context.Context, method string, message any) (rights, error) {
-	find, ok := rules[method]
+	find, ok := e.ruleOf(method)
 	if !ok {
 		return rights{}, e.check(ctx, access.None, access.Target{Method: method})
 	}

@@ -214,7 +214,7 @@ func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb
 	if !s.initialized.Load() {
 		return nil, status.Error(codes.Unavailable, "the plugin is not initialized")
 	}
-	result, err := handler(ctx, Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
+	result, err := handler(withCaller(ctx, r.GetCaller()), Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 	if err != nil {
 		return nil, statusFromError(err)
 	}

@@ -286,7 +286,9 @@ func (b *Backend) killAndStop(ctx context.Context) error {
 
 // Invoke runs one method, see shell.Backend.
 func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
-	answer, err := b.dispatcher.Invoke(ctx, &shellpb.InvokeRequest{Method: c.Method, Index: c.Index, Params: c.Params})
+	answer, err := b.dispatcher.Invoke(ctx, &shellpb.InvokeRequest{
+		Method: c.Method, Index: c.Index, Params: c.Params, Caller: shell.CallerOf(ctx), Callsign: b.callsign,
+	})
 	if err != nil {
 		return nil, shellErrorFromGRPC(err)
 	}
@@ -295,7 +297,7 @@ func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 
 // Exists reports whether the plugin has the method, see shell.Backend.
 func (b *Backend) Exists(ctx context.Context, method string) (exists bool, err error) {
-	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method})
+	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method, Callsign: b.callsign})
 	if err != nil {
 		return false, shellErrorFromGRPC(err)
 	}
@@ -358,6 +360,8 @@ func (b *Backend) information() shell.Information {
 		Preconditions: b.info.GetPreconditions(),
 		Terminations:  b.info.GetTerminations(),
 		Controls:      b.info.GetControls(),
+
+		Profile: shell.ProfileFromProto(b.info.GetProfile()),
 	}
 	if b.serves(statecontrol.ServiceName) {
 		info.StateControl = orderedControl{statecontrol.NewClient(b.router), &b.controlOrder}

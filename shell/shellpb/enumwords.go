@@ -50,3 +50,12 @@ func (m StartMode) Words() string { return wordsOf(StartMode_name, "START_MODE_"
 func StartModeOf(words string) StartMode {
 	return valueOfWords[StartMode](StartMode_value, "START_MODE_", words)
 }
+
+// Words returns the kind of work in lower case, such as "processing"; empty if this version
+// does not know the kind.
+func (k EntryKind) Words() string { return wordsOf(EntryKind_name, "ENTRY_KIND_", k) }
+
+// EntryKindOf returns the kind of work with the given text, PROCESSING if there is none.
+func EntryKindOf(words string) EntryKind {
+	return valueOfWords[EntryKind](EntryKind_value, "ENTRY_KIND_", words)
+}

@@ -115,7 +115,10 @@ type ProcessRequest struct {
 	Flow    string   `protobuf:"bytes,1,opt,name=flow,proto3" json:"flow,omitempty"`
 	Message *Message `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
 	// Counts from 1 how often the plugin is asked, as far as the host knows.
-	Attempt       uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	Attempt uint32 `protobuf:"varint,3,opt,name=attempt,proto3" json:"attempt,omitempty"`
+	// The instance that the message is for: the plugin's own, or a virtual plugin of it. An
+	// older host leaves it empty, which means the plugin's own.
+	Callsign      string `protobuf:"bytes,4,opt,name=callsign,proto3" json:"callsign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -169,6 +172,13 @@ func (x *ProcessRequest) GetAttempt() uint32 {
 		return x.Attempt
 	}
 	return 0
+}
+
+func (x *ProcessRequest) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
 }
 
 type ProcessResponse struct {
@@ -374,11 +384,12 @@ const file_shell_shellpb_flow_proto_rawDesc = "" +
 	"\x04body\x18\x05 \x01(\fR\x04body\x1a;\n" +
 	"\rMetadataEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
 	"\x0eProcessRequest\x12\x12\n" +
 	"\x04flow\x18\x01 \x01(\tR\x04flow\x124\n" +
 	"\amessage\x18\x02 \x01(\v2\x1a.dormouse.shell.v1.MessageR\amessage\x12\x18\n" +
-	"\aattempt\x18\x03 \x01(\rR\aattempt\"I\n" +
+	"\aattempt\x18\x03 \x01(\rR\aattempt\x12\x1a\n" +
+	"\bcallsign\x18\x04 \x01(\tR\bcallsign\"I\n" +
 	"\x0fProcessResponse\x126\n" +
 	"\bmessages\x18\x01 \x03(\v2\x1a.dormouse.shell.v1.MessageR\bmessages\"Z\n" +
 	"\x0ePublishRequest\x12\x12\n" +

@@ -12,6 +12,14 @@ import (
 // that the call is about.
 const CallsignKey = "dormouse-callsign"
 
+// AsKey is the gRPC metadata key under which a plugin names the virtual plugin of its own
+// for which it calls the host.
+const AsKey = "dormouse-as"
+
+// CallerKey is the gRPC metadata key under which the host names, on calls that it forwards
+// to a plugin, the instance whose plugin makes the call. It is absent on calls of clients.
+const CallerKey = "dormouse-caller"
+
 // UnaryKey is the gRPC metadata key that marks a forwarded call as unary: one request and
 // one response. The value does not matter. The host needs the mark because a forwarded
 // unary call looks like a stream.
@@ -44,6 +52,24 @@ func WithCallsign(ctx context.Context, callsign string) context.Context {
 		return ctx
 	}
 	return metadata.AppendToOutgoingContext(ctx, CallsignKey, callsign)
+}
+
+// WithAs returns a context for calls to the host for the virtual plugin of that callsign,
+// which must be a child of the calling plugin. With an empty callsign it returns ctx.
+func WithAs(ctx context.Context, callsign string) context.Context {
+	if callsign == "" {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, AsKey, callsign)
+}
+
+// CallerFromContext returns the callsign of the instance whose plugin makes the call that a
+// plugin serves with ctx, empty for a client.
+func CallerFromContext(ctx context.Context) string {
+	if callers := metadata.ValueFromIncomingContext(ctx, CallerKey); len(callers) == 1 {
+		return callers[0]
+	}
+	return ""
 }
 
 // ConnToPlugin returns a connection to the plugin of the instance callsign, through the

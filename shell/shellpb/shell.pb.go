@@ -32,6 +32,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// EntryKind is what kind of work a plugin does. The names are QHAna's.
+type EntryKind int32
+
+const (
+	EntryKind_ENTRY_KIND_PROCESSING    EntryKind = 0
+	EntryKind_ENTRY_KIND_VISUALIZATION EntryKind = 1
+	EntryKind_ENTRY_KIND_CONVERSION    EntryKind = 2
+	EntryKind_ENTRY_KIND_DATALOADER    EntryKind = 3
+	EntryKind_ENTRY_KIND_INTERACTION   EntryKind = 4
+)
+
+// Enum value maps for EntryKind.
+var (
+	EntryKind_name = map[int32]string{
+		0: "ENTRY_KIND_PROCESSING",
+		1: "ENTRY_KIND_VISUALIZATION",
+		2: "ENTRY_KIND_CONVERSION",
+		3: "ENTRY_KIND_DATALOADER",
+		4: "ENTRY_KIND_INTERACTION",
+	}
+	EntryKind_value = map[string]int32{
+		"ENTRY_KIND_PROCESSING":    0,
+		"ENTRY_KIND_VISUALIZATION": 1,
+		"ENTRY_KIND_CONVERSION":    2,
+		"ENTRY_KIND_DATALOADER":    3,
+		"ENTRY_KIND_INTERACTION":   4,
+	}
+)
+
+func (x EntryKind) Enum() *EntryKind {
+	p := new(EntryKind)
+	*p = x
+	return p
+}
+
+func (x EntryKind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EntryKind) Descriptor() protoreflect.EnumDescriptor {
+	return file_shell_shellpb_shell_proto_enumTypes[0].Descriptor()
+}
+
+func (EntryKind) Type() protoreflect.EnumType {
+	return &file_shell_shellpb_shell_proto_enumTypes[0]
+}
+
+func (x EntryKind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EntryKind.Descriptor instead.
+func (EntryKind) EnumDescriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{0}
+}
+
 // Reason is why a state changes. Names and numbers are Thunder's.
 type Reason int32
 
@@ -87,11 +143,11 @@ func (x Reason) String() string {
 }
 
 func (Reason) Descriptor() protoreflect.EnumDescriptor {
-	return file_shell_shellpb_shell_proto_enumTypes[0].Descriptor()
+	return file_shell_shellpb_shell_proto_enumTypes[1].Descriptor()
 }
 
 func (Reason) Type() protoreflect.EnumType {
-	return &file_shell_shellpb_shell_proto_enumTypes[0]
+	return &file_shell_shellpb_shell_proto_enumTypes[1]
 }
 
 func (x Reason) Number() protoreflect.EnumNumber {
@@ -100,7 +156,7 @@ func (x Reason) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reason.Descriptor instead.
 func (Reason) EnumDescriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{0}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{1}
 }
 
 type State int32
@@ -157,11 +213,11 @@ func (x State) String() string {
 }
 
 func (State) Descriptor() protoreflect.EnumDescriptor {
-	return file_shell_shellpb_shell_proto_enumTypes[1].Descriptor()
+	return file_shell_shellpb_shell_proto_enumTypes[2].Descriptor()
 }
 
 func (State) Type() protoreflect.EnumType {
-	return &file_shell_shellpb_shell_proto_enumTypes[1]
+	return &file_shell_shellpb_shell_proto_enumTypes[2]
 }
 
 func (x State) Number() protoreflect.EnumNumber {
@@ -170,7 +226,7 @@ func (x State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use State.Descriptor instead.
 func (State) EnumDescriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{1}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{2}
 }
 
 // Control is the state control of an activated or hibernated plugin.
@@ -207,11 +263,11 @@ func (x Control) String() string {
 }
 
 func (Control) Descriptor() protoreflect.EnumDescriptor {
-	return file_shell_shellpb_shell_proto_enumTypes[2].Descriptor()
+	return file_shell_shellpb_shell_proto_enumTypes[3].Descriptor()
 }
 
 func (Control) Type() protoreflect.EnumType {
-	return &file_shell_shellpb_shell_proto_enumTypes[2]
+	return &file_shell_shellpb_shell_proto_enumTypes[3]
 }
 
 func (x Control) Number() protoreflect.EnumNumber {
@@ -220,7 +276,7 @@ func (x Control) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Control.Descriptor instead.
 func (Control) EnumDescriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{2}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{3}
 }
 
 type StartMode int32
@@ -256,11 +312,11 @@ func (x StartMode) String() string {
 }
 
 func (StartMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_shell_shellpb_shell_proto_enumTypes[3].Descriptor()
+	return file_shell_shellpb_shell_proto_enumTypes[4].Descriptor()
 }
 
 func (StartMode) Type() protoreflect.EnumType {
-	return &file_shell_shellpb_shell_proto_enumTypes[3]
+	return &file_shell_shellpb_shell_proto_enumTypes[4]
 }
 
 func (x StartMode) Number() protoreflect.EnumNumber {
@@ -269,7 +325,7 @@ func (x StartMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use StartMode.Descriptor instead.
 func (StartMode) EnumDescriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{3}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{4}
 }
 
 type Operation int32
@@ -321,11 +377,11 @@ func (x Operation) String() string {
 }
 
 func (Operation) Descriptor() protoreflect.EnumDescriptor {
-	return file_shell_shellpb_shell_proto_enumTypes[4].Descriptor()
+	return file_shell_shellpb_shell_proto_enumTypes[5].Descriptor()
 }
 
 func (Operation) Type() protoreflect.EnumType {
-	return &file_shell_shellpb_shell_proto_enumTypes[4]
+	return &file_shell_shellpb_shell_proto_enumTypes[5]
 }
 
 func (x Operation) Number() protoreflect.EnumNumber {
@@ -334,7 +390,7 @@ func (x Operation) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Operation.Descriptor instead.
 func (Operation) EnumDescriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{4}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{5}
 }
 
 type InformationRequest struct {
@@ -390,7 +446,9 @@ type InformationResponse struct {
 	Terminations []string `protobuf:"bytes,6,rep,name=terminations,proto3" json:"terminations,omitempty"`
 	// Subsystems that the plugin sets with Shell.SetSubsystem. They go down when
 	// it ends.
-	Controls      []string `protobuf:"bytes,7,rep,name=controls,proto3" json:"controls,omitempty"`
+	Controls []string `protobuf:"bytes,7,rep,name=controls,proto3" json:"controls,omitempty"`
+	// What others find the plugin by; absent when it says nothing of the kind.
+	Profile       *Profile `protobuf:"bytes,8,opt,name=profile,proto3" json:"profile,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -474,6 +532,553 @@ func (x *InformationResponse) GetControls() []string {
 	return nil
 }
 
+func (x *InformationResponse) GetProfile() *Profile {
+	if x != nil {
+		return x.Profile
+	}
+	return nil
+}
+
+// Profile is what an instance is found by, and what it looks for itself. At most 256
+// elements in each list and 1 MiB as a whole.
+type Profile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// For people; without one the name stands for it.
+	Title string `protobuf:"bytes,1,opt,name=title,proto3" json:"title,omitempty"`
+	// Name and version under which others know the plugin, such as "minimizer" and the
+	// semantic version "1.4.0". Empty: the program's own.
+	Name        string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Version     string `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Description string `protobuf:"bytes,4,opt,name=description,proto3" json:"description,omitempty"`
+	// Words without spaces; none begins with "!".
+	Tags     []string    `protobuf:"bytes,5,rep,name=tags,proto3" json:"tags,omitempty"`
+	Provides []*Type     `protobuf:"bytes,6,rep,name=provides,proto3" json:"provides,omitempty"`
+	Uses     []*Use      `protobuf:"bytes,7,rep,name=uses,proto3" json:"uses,omitempty"`
+	Entry    *EntryPoint `protobuf:"bytes,8,opt,name=entry,proto3" json:"entry,omitempty"`
+	// Addresses that are always there.
+	Links         []*Link `protobuf:"bytes,9,rep,name=links,proto3" json:"links,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Profile) Reset() {
+	*x = Profile{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Profile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Profile) ProtoMessage() {}
+
+func (x *Profile) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Profile.ProtoReflect.Descriptor instead.
+func (*Profile) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Profile) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *Profile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Profile) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Profile) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Profile) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Profile) GetProvides() []*Type {
+	if x != nil {
+		return x.Provides
+	}
+	return nil
+}
+
+func (x *Profile) GetUses() []*Use {
+	if x != nil {
+		return x.Uses
+	}
+	return nil
+}
+
+func (x *Profile) GetEntry() *EntryPoint {
+	if x != nil {
+		return x.Entry
+	}
+	return nil
+}
+
+func (x *Profile) GetLinks() []*Link {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+// Type is an interface that a plugin provides: a gRPC service, or methods.
+type Type struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Such as "objective-function". docs/plugin-types.md lists the known ones.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A semantic version. Empty counts as "0.0.0".
+	Version string `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	// The full name of a gRPC service that the plugin serves; empty for methods.
+	Service string `protobuf:"bytes,3,opt,name=service,proto3" json:"service,omitempty"`
+	// Methods of the Dispatcher. A call with parameters that don't fit a schema is refused
+	// by the host.
+	Methods       []*Method `protobuf:"bytes,4,rep,name=methods,proto3" json:"methods,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Type) Reset() {
+	*x = Type{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Type) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Type) ProtoMessage() {}
+
+func (x *Type) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Type.ProtoReflect.Descriptor instead.
+func (*Type) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Type) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Type) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+func (x *Type) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Type) GetMethods() []*Method {
+	if x != nil {
+		return x.Methods
+	}
+	return nil
+}
+
+// Method is a method that a type declares.
+type Method struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// A JSON Schema of the parameters and one of the result, each at most 64 KiB and empty
+	// for anything. References lead nowhere but into the schema itself.
+	Params        []byte `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
+	Result        []byte `protobuf:"bytes,3,opt,name=result,proto3" json:"result,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Method) Reset() {
+	*x = Method{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Method) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Method) ProtoMessage() {}
+
+func (x *Method) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Method.ProtoReflect.Descriptor instead.
+func (*Method) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Method) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Method) GetParams() []byte {
+	if x != nil {
+		return x.Params
+	}
+	return nil
+}
+
+func (x *Method) GetResult() []byte {
+	if x != nil {
+		return x.Result
+	}
+	return nil
+}
+
+// Use is an interface of others that a plugin uses.
+type Use struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The name of the type; empty for any.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// Tags that a provider must have or, with "!" before them, must not have.
+	Tags []string `protobuf:"bytes,2,rep,name=tags,proto3" json:"tags,omitempty"`
+	// Versions of the type, such as ">=1.2 <2"; empty for any.
+	Range string `protobuf:"bytes,3,opt,name=range,proto3" json:"range,omitempty"`
+	// The member of the configuration or parameter that names the provider; may be empty.
+	Parameter string `protobuf:"bytes,4,opt,name=parameter,proto3" json:"parameter,omitempty"`
+	// Whether the plugin can't work without.
+	Required      bool `protobuf:"varint,5,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Use) Reset() {
+	*x = Use{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Use) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Use) ProtoMessage() {}
+
+func (x *Use) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Use.ProtoReflect.Descriptor instead.
+func (*Use) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *Use) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Use) GetTags() []string {
+	if x != nil {
+		return x.Tags
+	}
+	return nil
+}
+
+func (x *Use) GetRange() string {
+	if x != nil {
+		return x.Range
+	}
+	return ""
+}
+
+func (x *Use) GetParameter() string {
+	if x != nil {
+		return x.Parameter
+	}
+	return ""
+}
+
+func (x *Use) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+// EntryPoint is where others start work of a plugin.
+type EntryPoint struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Kind  EntryKind              `protobuf:"varint,1,opt,name=kind,proto3,enum=dormouse.shell.v1.EntryKind" json:"kind,omitempty"`
+	// A JSON Schema of the parameters, an object. Data inputs are addresses.
+	Schema []byte `protobuf:"bytes,2,opt,name=schema,proto3" json:"schema,omitempty"`
+	// The path of a page for people, below the plugin's Web; empty for none.
+	Ui            string  `protobuf:"bytes,3,opt,name=ui,proto3" json:"ui,omitempty"`
+	DataInputs    []*Data `protobuf:"bytes,4,rep,name=data_inputs,json=dataInputs,proto3" json:"data_inputs,omitempty"`
+	DataOutputs   []*Data `protobuf:"bytes,5,rep,name=data_outputs,json=dataOutputs,proto3" json:"data_outputs,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EntryPoint) Reset() {
+	*x = EntryPoint{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EntryPoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EntryPoint) ProtoMessage() {}
+
+func (x *EntryPoint) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EntryPoint.ProtoReflect.Descriptor instead.
+func (*EntryPoint) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *EntryPoint) GetKind() EntryKind {
+	if x != nil {
+		return x.Kind
+	}
+	return EntryKind_ENTRY_KIND_PROCESSING
+}
+
+func (x *EntryPoint) GetSchema() []byte {
+	if x != nil {
+		return x.Schema
+	}
+	return nil
+}
+
+func (x *EntryPoint) GetUi() string {
+	if x != nil {
+		return x.Ui
+	}
+	return ""
+}
+
+func (x *EntryPoint) GetDataInputs() []*Data {
+	if x != nil {
+		return x.DataInputs
+	}
+	return nil
+}
+
+func (x *EntryPoint) GetDataOutputs() []*Data {
+	if x != nil {
+		return x.DataOutputs
+	}
+	return nil
+}
+
+// Data is data that work takes or gives.
+type Data struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The parameter of an input, or the name of an output.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Such as "entity/list" or "*".
+	DataType string `protobuf:"bytes,2,opt,name=data_type,json=dataType,proto3" json:"data_type,omitempty"`
+	// Media types, such as "application/json".
+	ContentTypes  []string `protobuf:"bytes,3,rep,name=content_types,json=contentTypes,proto3" json:"content_types,omitempty"`
+	Required      bool     `protobuf:"varint,4,opt,name=required,proto3" json:"required,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Data) Reset() {
+	*x = Data{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Data) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Data) ProtoMessage() {}
+
+func (x *Data) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Data.ProtoReflect.Descriptor instead.
+func (*Data) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Data) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Data) GetDataType() string {
+	if x != nil {
+		return x.DataType
+	}
+	return ""
+}
+
+func (x *Data) GetContentTypes() []string {
+	if x != nil {
+		return x.ContentTypes
+	}
+	return nil
+}
+
+func (x *Data) GetRequired() bool {
+	if x != nil {
+		return x.Required
+	}
+	return false
+}
+
+// Link is an address of a plugin.
+type Link struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Unique among the links of one plugin.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// An absolute address, or a path below the plugin's Web.
+	Href          string `protobuf:"bytes,2,opt,name=href,proto3" json:"href,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Link) Reset() {
+	*x = Link{}
+	mi := &file_shell_shellpb_shell_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Link) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Link) ProtoMessage() {}
+
+func (x *Link) ProtoReflect() protoreflect.Message {
+	mi := &file_shell_shellpb_shell_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Link.ProtoReflect.Descriptor instead.
+func (*Link) Descriptor() ([]byte, []int) {
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Link) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *Link) GetHref() string {
+	if x != nil {
+		return x.Href
+	}
+	return ""
+}
+
 type Version struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Major         uint32                 `protobuf:"varint,1,opt,name=major,proto3" json:"major,omitempty"`
@@ -485,7 +1090,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[2]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -497,7 +1102,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[2]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -510,7 +1115,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{2}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Version) GetMajor() uint32 {
@@ -550,7 +1155,7 @@ type InitializeRequest struct {
 
 func (x *InitializeRequest) Reset() {
 	*x = InitializeRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[3]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +1167,7 @@ func (x *InitializeRequest) String() string {
 func (*InitializeRequest) ProtoMessage() {}
 
 func (x *InitializeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[3]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +1180,7 @@ func (x *InitializeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitializeRequest.ProtoReflect.Descriptor instead.
 func (*InitializeRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{3}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *InitializeRequest) GetCallsign() string {
@@ -622,7 +1227,7 @@ type Paths struct {
 
 func (x *Paths) Reset() {
 	*x = Paths{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[4]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -634,7 +1239,7 @@ func (x *Paths) String() string {
 func (*Paths) ProtoMessage() {}
 
 func (x *Paths) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[4]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -647,7 +1252,7 @@ func (x *Paths) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Paths.ProtoReflect.Descriptor instead.
 func (*Paths) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{4}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Paths) GetPersistent() string {
@@ -681,7 +1286,7 @@ type InitializeResponse struct {
 
 func (x *InitializeResponse) Reset() {
 	*x = InitializeResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[5]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +1298,7 @@ func (x *InitializeResponse) String() string {
 func (*InitializeResponse) ProtoMessage() {}
 
 func (x *InitializeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[5]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +1311,7 @@ func (x *InitializeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InitializeResponse.ProtoReflect.Descriptor instead.
 func (*InitializeResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{5}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *InitializeResponse) GetError() string {
@@ -725,7 +1330,7 @@ type DeinitializeRequest struct {
 
 func (x *DeinitializeRequest) Reset() {
 	*x = DeinitializeRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[6]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -737,7 +1342,7 @@ func (x *DeinitializeRequest) String() string {
 func (*DeinitializeRequest) ProtoMessage() {}
 
 func (x *DeinitializeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[6]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -750,7 +1355,7 @@ func (x *DeinitializeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeinitializeRequest.ProtoReflect.Descriptor instead.
 func (*DeinitializeRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{6}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *DeinitializeRequest) GetReason() Reason {
@@ -768,7 +1373,7 @@ type DeinitializeResponse struct {
 
 func (x *DeinitializeResponse) Reset() {
 	*x = DeinitializeResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[7]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -780,7 +1385,7 @@ func (x *DeinitializeResponse) String() string {
 func (*DeinitializeResponse) ProtoMessage() {}
 
 func (x *DeinitializeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[7]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -793,7 +1398,7 @@ func (x *DeinitializeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeinitializeResponse.ProtoReflect.Descriptor instead.
 func (*DeinitializeResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{7}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{14}
 }
 
 type InvokeRequest struct {
@@ -804,14 +1409,19 @@ type InvokeRequest struct {
 	// JSON, empty when the caller gave none.
 	Params []byte `protobuf:"bytes,2,opt,name=params,proto3" json:"params,omitempty"`
 	// The part after "@" in the caller's method, empty when there is none.
-	Index         string `protobuf:"bytes,3,opt,name=index,proto3" json:"index,omitempty"`
+	Index string `protobuf:"bytes,3,opt,name=index,proto3" json:"index,omitempty"`
+	// The instance whose plugin makes the call, empty for a client. Only the host sets it.
+	Caller string `protobuf:"bytes,4,opt,name=caller,proto3" json:"caller,omitempty"`
+	// The instance that the call is about: the plugin's own, or a virtual plugin of it. Only
+	// the host sets it; an older one leaves it empty, which means the plugin's own.
+	Callsign      string `protobuf:"bytes,5,opt,name=callsign,proto3" json:"callsign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InvokeRequest) Reset() {
 	*x = InvokeRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[8]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -823,7 +1433,7 @@ func (x *InvokeRequest) String() string {
 func (*InvokeRequest) ProtoMessage() {}
 
 func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[8]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -836,7 +1446,7 @@ func (x *InvokeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeRequest.ProtoReflect.Descriptor instead.
 func (*InvokeRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{8}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *InvokeRequest) GetMethod() string {
@@ -860,6 +1470,20 @@ func (x *InvokeRequest) GetIndex() string {
 	return ""
 }
 
+func (x *InvokeRequest) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *InvokeRequest) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
 type InvokeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// JSON, empty means null.
@@ -870,7 +1494,7 @@ type InvokeResponse struct {
 
 func (x *InvokeResponse) Reset() {
 	*x = InvokeResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[9]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1506,7 @@ func (x *InvokeResponse) String() string {
 func (*InvokeResponse) ProtoMessage() {}
 
 func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[9]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1519,7 @@ func (x *InvokeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InvokeResponse.ProtoReflect.Descriptor instead.
 func (*InvokeResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{9}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *InvokeResponse) GetResult() []byte {
@@ -906,15 +1530,17 @@ func (x *InvokeResponse) GetResult() []byte {
 }
 
 type ExistsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Method        string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Method string                 `protobuf:"bytes,1,opt,name=method,proto3" json:"method,omitempty"`
+	// As in InvokeRequest.
+	Callsign      string `protobuf:"bytes,2,opt,name=callsign,proto3" json:"callsign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ExistsRequest) Reset() {
 	*x = ExistsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[10]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -926,7 +1552,7 @@ func (x *ExistsRequest) String() string {
 func (*ExistsRequest) ProtoMessage() {}
 
 func (x *ExistsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[10]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -939,12 +1565,19 @@ func (x *ExistsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExistsRequest.ProtoReflect.Descriptor instead.
 func (*ExistsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{10}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ExistsRequest) GetMethod() string {
 	if x != nil {
 		return x.Method
+	}
+	return ""
+}
+
+func (x *ExistsRequest) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
 	}
 	return ""
 }
@@ -958,7 +1591,7 @@ type ExistsResponse struct {
 
 func (x *ExistsResponse) Reset() {
 	*x = ExistsResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[11]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -970,7 +1603,7 @@ func (x *ExistsResponse) String() string {
 func (*ExistsResponse) ProtoMessage() {}
 
 func (x *ExistsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[11]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -983,7 +1616,7 @@ func (x *ExistsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExistsResponse.ProtoReflect.Descriptor instead.
 func (*ExistsResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{11}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ExistsResponse) GetExists() bool {
@@ -1006,7 +1639,7 @@ type EventsRequest struct {
 
 func (x *EventsRequest) Reset() {
 	*x = EventsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[12]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1018,7 +1651,7 @@ func (x *EventsRequest) String() string {
 func (*EventsRequest) ProtoMessage() {}
 
 func (x *EventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[12]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1031,7 +1664,7 @@ func (x *EventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EventsRequest.ProtoReflect.Descriptor instead.
 func (*EventsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{12}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *EventsRequest) GetAfter() uint64 {
@@ -1050,14 +1683,16 @@ type Event struct {
 	Index string `protobuf:"bytes,3,opt,name=index,proto3" json:"index,omitempty"`
 	// Counts the events of the process from 1; a gap means that some were
 	// dropped. 0 in an event that came by Shell.Notify, or of a part of the host.
-	Sequence      uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Sequence uint64 `protobuf:"varint,4,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// The virtual plugin whose event it is, empty for the plugin's own.
+	Callsign      string `protobuf:"bytes,5,opt,name=callsign,proto3" json:"callsign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Event) Reset() {
 	*x = Event{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[13]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1069,7 +1704,7 @@ func (x *Event) String() string {
 func (*Event) ProtoMessage() {}
 
 func (x *Event) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[13]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1082,7 +1717,7 @@ func (x *Event) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Event.ProtoReflect.Descriptor instead.
 func (*Event) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{13}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Event) GetName() string {
@@ -1113,6 +1748,13 @@ func (x *Event) GetSequence() uint64 {
 	return 0
 }
 
+func (x *Event) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
 type WatchEventsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names of the events that are sent, empty for all.
@@ -1126,7 +1768,7 @@ type WatchEventsRequest struct {
 
 func (x *WatchEventsRequest) Reset() {
 	*x = WatchEventsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1138,7 +1780,7 @@ func (x *WatchEventsRequest) String() string {
 func (*WatchEventsRequest) ProtoMessage() {}
 
 func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[14]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1151,7 +1793,7 @@ func (x *WatchEventsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEventsRequest.ProtoReflect.Descriptor instead.
 func (*WatchEventsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{14}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *WatchEventsRequest) GetEvents() []string {
@@ -1176,7 +1818,7 @@ type BeforeCheckpointRequest struct {
 
 func (x *BeforeCheckpointRequest) Reset() {
 	*x = BeforeCheckpointRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1188,7 +1830,7 @@ func (x *BeforeCheckpointRequest) String() string {
 func (*BeforeCheckpointRequest) ProtoMessage() {}
 
 func (x *BeforeCheckpointRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[15]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1201,7 +1843,7 @@ func (x *BeforeCheckpointRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeforeCheckpointRequest.ProtoReflect.Descriptor instead.
 func (*BeforeCheckpointRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{15}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
 }
 
 type BeforeCheckpointResponse struct {
@@ -1212,7 +1854,7 @@ type BeforeCheckpointResponse struct {
 
 func (x *BeforeCheckpointResponse) Reset() {
 	*x = BeforeCheckpointResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1224,7 +1866,7 @@ func (x *BeforeCheckpointResponse) String() string {
 func (*BeforeCheckpointResponse) ProtoMessage() {}
 
 func (x *BeforeCheckpointResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[16]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1237,7 +1879,7 @@ func (x *BeforeCheckpointResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BeforeCheckpointResponse.ProtoReflect.Descriptor instead.
 func (*BeforeCheckpointResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{16}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
 }
 
 type AfterRestoreRequest struct {
@@ -1259,7 +1901,7 @@ type AfterRestoreRequest struct {
 
 func (x *AfterRestoreRequest) Reset() {
 	*x = AfterRestoreRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1271,7 +1913,7 @@ func (x *AfterRestoreRequest) String() string {
 func (*AfterRestoreRequest) ProtoMessage() {}
 
 func (x *AfterRestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[17]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1284,7 +1926,7 @@ func (x *AfterRestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AfterRestoreRequest.ProtoReflect.Descriptor instead.
 func (*AfterRestoreRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{17}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *AfterRestoreRequest) GetGeneration() uint64 {
@@ -1316,7 +1958,7 @@ type AfterRestoreResponse struct {
 
 func (x *AfterRestoreResponse) Reset() {
 	*x = AfterRestoreResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1970,7 @@ func (x *AfterRestoreResponse) String() string {
 func (*AfterRestoreResponse) ProtoMessage() {}
 
 func (x *AfterRestoreResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[18]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1983,7 @@ func (x *AfterRestoreResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AfterRestoreResponse.ProtoReflect.Descriptor instead.
 func (*AfterRestoreResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{18}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
 }
 
 // Error is the detail of a status that carries an error in Thunder's terms.
@@ -1358,7 +2000,7 @@ type Error struct {
 
 func (x *Error) Reset() {
 	*x = Error{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1370,7 +2012,7 @@ func (x *Error) String() string {
 func (*Error) ProtoMessage() {}
 
 func (x *Error) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[19]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1383,7 +2025,7 @@ func (x *Error) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Error.ProtoReflect.Descriptor instead.
 func (*Error) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{19}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Error) GetCode() int32 {
@@ -1408,7 +2050,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +2062,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[20]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +2075,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{20}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
 }
 
 type StatusResponse struct {
@@ -1471,7 +2113,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1483,7 +2125,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[21]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1496,7 +2138,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{21}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *StatusResponse) GetCallsign() string {
@@ -1655,7 +2297,7 @@ type Loss struct {
 
 func (x *Loss) Reset() {
 	*x = Loss{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1667,7 +2309,7 @@ func (x *Loss) String() string {
 func (*Loss) ProtoMessage() {}
 
 func (x *Loss) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[22]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1680,7 +2322,7 @@ func (x *Loss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Loss.ProtoReflect.Descriptor instead.
 func (*Loss) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{22}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Loss) GetCallsign() string {
@@ -1753,7 +2395,7 @@ type CloneSource struct {
 
 func (x *CloneSource) Reset() {
 	*x = CloneSource{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +2407,7 @@ func (x *CloneSource) String() string {
 func (*CloneSource) ProtoMessage() {}
 
 func (x *CloneSource) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[23]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +2420,7 @@ func (x *CloneSource) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloneSource.ProtoReflect.Descriptor instead.
 func (*CloneSource) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{23}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CloneSource) GetCallsign() string {
@@ -1814,7 +2456,7 @@ type OperateRequest struct {
 
 func (x *OperateRequest) Reset() {
 	*x = OperateRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1826,7 +2468,7 @@ func (x *OperateRequest) String() string {
 func (*OperateRequest) ProtoMessage() {}
 
 func (x *OperateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[24]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1839,7 +2481,7 @@ func (x *OperateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateRequest.ProtoReflect.Descriptor instead.
 func (*OperateRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{24}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OperateRequest) GetOperation() Operation {
@@ -1873,7 +2515,7 @@ type OperateResponse struct {
 
 func (x *OperateResponse) Reset() {
 	*x = OperateResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1885,7 +2527,7 @@ func (x *OperateResponse) String() string {
 func (*OperateResponse) ProtoMessage() {}
 
 func (x *OperateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[25]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1898,7 +2540,7 @@ func (x *OperateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperateResponse.ProtoReflect.Descriptor instead.
 func (*OperateResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{25}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OperateResponse) GetLost() []*Loss {
@@ -1918,7 +2560,7 @@ type ConfigureRequest struct {
 
 func (x *ConfigureRequest) Reset() {
 	*x = ConfigureRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1930,7 +2572,7 @@ func (x *ConfigureRequest) String() string {
 func (*ConfigureRequest) ProtoMessage() {}
 
 func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[26]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1943,7 +2585,7 @@ func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
 func (*ConfigureRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{26}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfigureRequest) GetConfiguration() []byte {
@@ -1961,7 +2603,7 @@ type ConfigureResponse struct {
 
 func (x *ConfigureResponse) Reset() {
 	*x = ConfigureResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1973,7 +2615,7 @@ func (x *ConfigureResponse) String() string {
 func (*ConfigureResponse) ProtoMessage() {}
 
 func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[27]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2628,7 @@ func (x *ConfigureResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfigureResponse.ProtoReflect.Descriptor instead.
 func (*ConfigureResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{27}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
 }
 
 type WatchRequest struct {
@@ -1998,7 +2640,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2010,7 +2652,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[28]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2023,7 +2665,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{28}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *WatchRequest) GetEvery() bool {
@@ -2045,7 +2687,7 @@ type StateChange struct {
 
 func (x *StateChange) Reset() {
 	*x = StateChange{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2057,7 +2699,7 @@ func (x *StateChange) String() string {
 func (*StateChange) ProtoMessage() {}
 
 func (x *StateChange) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[29]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2712,7 @@ func (x *StateChange) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StateChange.ProtoReflect.Descriptor instead.
 func (*StateChange) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{29}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *StateChange) GetCallsign() string {
@@ -2109,7 +2751,7 @@ type InterfacesRequest struct {
 
 func (x *InterfacesRequest) Reset() {
 	*x = InterfacesRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2121,7 +2763,7 @@ func (x *InterfacesRequest) String() string {
 func (*InterfacesRequest) ProtoMessage() {}
 
 func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[30]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2134,7 +2776,7 @@ func (x *InterfacesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesRequest.ProtoReflect.Descriptor instead.
 func (*InterfacesRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{30}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
 }
 
 type InterfacesResponse struct {
@@ -2146,7 +2788,7 @@ type InterfacesResponse struct {
 
 func (x *InterfacesResponse) Reset() {
 	*x = InterfacesResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2800,7 @@ func (x *InterfacesResponse) String() string {
 func (*InterfacesResponse) ProtoMessage() {}
 
 func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[31]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2171,7 +2813,7 @@ func (x *InterfacesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InterfacesResponse.ProtoReflect.Descriptor instead.
 func (*InterfacesResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{31}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *InterfacesResponse) GetServices() []string {
@@ -2191,7 +2833,7 @@ type Subsystem struct {
 
 func (x *Subsystem) Reset() {
 	*x = Subsystem{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2203,7 +2845,7 @@ func (x *Subsystem) String() string {
 func (*Subsystem) ProtoMessage() {}
 
 func (x *Subsystem) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[32]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2216,7 +2858,7 @@ func (x *Subsystem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subsystem.ProtoReflect.Descriptor instead.
 func (*Subsystem) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{32}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *Subsystem) GetName() string {
@@ -2241,7 +2883,7 @@ type SubsystemsRequest struct {
 
 func (x *SubsystemsRequest) Reset() {
 	*x = SubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2253,7 +2895,7 @@ func (x *SubsystemsRequest) String() string {
 func (*SubsystemsRequest) ProtoMessage() {}
 
 func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[33]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2266,7 +2908,7 @@ func (x *SubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*SubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{33}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{40}
 }
 
 type SubsystemsResponse struct {
@@ -2278,7 +2920,7 @@ type SubsystemsResponse struct {
 
 func (x *SubsystemsResponse) Reset() {
 	*x = SubsystemsResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2290,7 +2932,7 @@ func (x *SubsystemsResponse) String() string {
 func (*SubsystemsResponse) ProtoMessage() {}
 
 func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[34]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2303,7 +2945,7 @@ func (x *SubsystemsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubsystemsResponse.ProtoReflect.Descriptor instead.
 func (*SubsystemsResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{34}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *SubsystemsResponse) GetSubsystems() []*Subsystem {
@@ -2322,7 +2964,7 @@ type SetSubsystemRequest struct {
 
 func (x *SetSubsystemRequest) Reset() {
 	*x = SetSubsystemRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2334,7 +2976,7 @@ func (x *SetSubsystemRequest) String() string {
 func (*SetSubsystemRequest) ProtoMessage() {}
 
 func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[35]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2347,7 +2989,7 @@ func (x *SetSubsystemRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemRequest.ProtoReflect.Descriptor instead.
 func (*SetSubsystemRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{35}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *SetSubsystemRequest) GetSubsystem() *Subsystem {
@@ -2365,7 +3007,7 @@ type SetSubsystemResponse struct {
 
 func (x *SetSubsystemResponse) Reset() {
 	*x = SetSubsystemResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2377,7 +3019,7 @@ func (x *SetSubsystemResponse) String() string {
 func (*SetSubsystemResponse) ProtoMessage() {}
 
 func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[36]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2390,7 +3032,7 @@ func (x *SetSubsystemResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetSubsystemResponse.ProtoReflect.Descriptor instead.
 func (*SetSubsystemResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{36}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{43}
 }
 
 type WatchSubsystemsRequest struct {
@@ -2401,7 +3043,7 @@ type WatchSubsystemsRequest struct {
 
 func (x *WatchSubsystemsRequest) Reset() {
 	*x = WatchSubsystemsRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +3055,7 @@ func (x *WatchSubsystemsRequest) String() string {
 func (*WatchSubsystemsRequest) ProtoMessage() {}
 
 func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[37]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +3068,7 @@ func (x *WatchSubsystemsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchSubsystemsRequest.ProtoReflect.Descriptor instead.
 func (*WatchSubsystemsRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{37}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{44}
 }
 
 type NotifyRequest struct {
@@ -2438,7 +3080,7 @@ type NotifyRequest struct {
 
 func (x *NotifyRequest) Reset() {
 	*x = NotifyRequest{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2450,7 +3092,7 @@ func (x *NotifyRequest) String() string {
 func (*NotifyRequest) ProtoMessage() {}
 
 func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[38]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2463,7 +3105,7 @@ func (x *NotifyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyRequest.ProtoReflect.Descriptor instead.
 func (*NotifyRequest) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{38}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *NotifyRequest) GetEvent() *Event {
@@ -2481,7 +3123,7 @@ type NotifyResponse struct {
 
 func (x *NotifyResponse) Reset() {
 	*x = NotifyResponse{}
-	mi := &file_shell_shellpb_shell_proto_msgTypes[39]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2493,7 +3135,7 @@ func (x *NotifyResponse) String() string {
 func (*NotifyResponse) ProtoMessage() {}
 
 func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_shell_shellpb_shell_proto_msgTypes[39]
+	mi := &file_shell_shellpb_shell_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2506,7 +3148,7 @@ func (x *NotifyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NotifyResponse.ProtoReflect.Descriptor instead.
 func (*NotifyResponse) Descriptor() ([]byte, []int) {
-	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{39}
+	return file_shell_shellpb_shell_proto_rawDescGZIP(), []int{46}
 }
 
 var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
@@ -2514,7 +3156,7 @@ var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
 const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\n" +
 	"\x19shell/shellpb/shell.proto\x12\x11dormouse.shell.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
-	"\x12InformationRequest\"\x83\x02\n" +
+	"\x12InformationRequest\"\xb9\x02\n" +
 	"\x13InformationResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x124\n" +
@@ -2522,7 +3164,49 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\bservices\x18\x04 \x03(\tR\bservices\x12$\n" +
 	"\rpreconditions\x18\x05 \x03(\tR\rpreconditions\x12\"\n" +
 	"\fterminations\x18\x06 \x03(\tR\fterminations\x12\x1a\n" +
-	"\bcontrols\x18\a \x03(\tR\bcontrols\"K\n" +
+	"\bcontrols\x18\a \x03(\tR\bcontrols\x124\n" +
+	"\aprofile\x18\b \x01(\v2\x1a.dormouse.shell.v1.ProfileR\aprofile\"\xc8\x02\n" +
+	"\aProfile\x12\x14\n" +
+	"\x05title\x18\x01 \x01(\tR\x05title\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x03 \x01(\tR\aversion\x12 \n" +
+	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x12\n" +
+	"\x04tags\x18\x05 \x03(\tR\x04tags\x123\n" +
+	"\bprovides\x18\x06 \x03(\v2\x17.dormouse.shell.v1.TypeR\bprovides\x12*\n" +
+	"\x04uses\x18\a \x03(\v2\x16.dormouse.shell.v1.UseR\x04uses\x123\n" +
+	"\x05entry\x18\b \x01(\v2\x1d.dormouse.shell.v1.EntryPointR\x05entry\x12-\n" +
+	"\x05links\x18\t \x03(\v2\x17.dormouse.shell.v1.LinkR\x05links\"\x83\x01\n" +
+	"\x04Type\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion\x12\x18\n" +
+	"\aservice\x18\x03 \x01(\tR\aservice\x123\n" +
+	"\amethods\x18\x04 \x03(\v2\x19.dormouse.shell.v1.MethodR\amethods\"L\n" +
+	"\x06Method\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
+	"\x06params\x18\x02 \x01(\fR\x06params\x12\x16\n" +
+	"\x06result\x18\x03 \x01(\fR\x06result\"}\n" +
+	"\x03Use\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04tags\x18\x02 \x03(\tR\x04tags\x12\x14\n" +
+	"\x05range\x18\x03 \x01(\tR\x05range\x12\x1c\n" +
+	"\tparameter\x18\x04 \x01(\tR\tparameter\x12\x1a\n" +
+	"\brequired\x18\x05 \x01(\bR\brequired\"\xdc\x01\n" +
+	"\n" +
+	"EntryPoint\x120\n" +
+	"\x04kind\x18\x01 \x01(\x0e2\x1c.dormouse.shell.v1.EntryKindR\x04kind\x12\x16\n" +
+	"\x06schema\x18\x02 \x01(\fR\x06schema\x12\x0e\n" +
+	"\x02ui\x18\x03 \x01(\tR\x02ui\x128\n" +
+	"\vdata_inputs\x18\x04 \x03(\v2\x17.dormouse.shell.v1.DataR\n" +
+	"dataInputs\x12:\n" +
+	"\fdata_outputs\x18\x05 \x03(\v2\x17.dormouse.shell.v1.DataR\vdataOutputs\"x\n" +
+	"\x04Data\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1b\n" +
+	"\tdata_type\x18\x02 \x01(\tR\bdataType\x12#\n" +
+	"\rcontent_types\x18\x03 \x03(\tR\fcontentTypes\x12\x1a\n" +
+	"\brequired\x18\x04 \x01(\bR\brequired\".\n" +
+	"\x04Link\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x12\n" +
+	"\x04href\x18\x02 \x01(\tR\x04href\"K\n" +
 	"\aVersion\x12\x14\n" +
 	"\x05major\x18\x01 \x01(\rR\x05major\x12\x14\n" +
 	"\x05minor\x18\x02 \x01(\rR\x05minor\x12\x14\n" +
@@ -2543,24 +3227,28 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x05error\x18\x01 \x01(\tR\x05error\"H\n" +
 	"\x13DeinitializeRequest\x121\n" +
 	"\x06reason\x18\x01 \x01(\x0e2\x19.dormouse.shell.v1.ReasonR\x06reason\"\x16\n" +
-	"\x14DeinitializeResponse\"U\n" +
+	"\x14DeinitializeResponse\"\x89\x01\n" +
 	"\rInvokeRequest\x12\x16\n" +
 	"\x06method\x18\x01 \x01(\tR\x06method\x12\x16\n" +
 	"\x06params\x18\x02 \x01(\fR\x06params\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\tR\x05index\"(\n" +
+	"\x05index\x18\x03 \x01(\tR\x05index\x12\x16\n" +
+	"\x06caller\x18\x04 \x01(\tR\x06caller\x12\x1a\n" +
+	"\bcallsign\x18\x05 \x01(\tR\bcallsign\"(\n" +
 	"\x0eInvokeResponse\x12\x16\n" +
-	"\x06result\x18\x01 \x01(\fR\x06result\"'\n" +
+	"\x06result\x18\x01 \x01(\fR\x06result\"C\n" +
 	"\rExistsRequest\x12\x16\n" +
-	"\x06method\x18\x01 \x01(\tR\x06method\"(\n" +
+	"\x06method\x18\x01 \x01(\tR\x06method\x12\x1a\n" +
+	"\bcallsign\x18\x02 \x01(\tR\bcallsign\"(\n" +
 	"\x0eExistsResponse\x12\x16\n" +
 	"\x06exists\x18\x01 \x01(\bR\x06exists\"%\n" +
 	"\rEventsRequest\x12\x14\n" +
-	"\x05after\x18\x01 \x01(\x04R\x05after\"e\n" +
+	"\x05after\x18\x01 \x01(\x04R\x05after\"\x81\x01\n" +
 	"\x05Event\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x16\n" +
 	"\x06params\x18\x02 \x01(\fR\x06params\x12\x14\n" +
 	"\x05index\x18\x03 \x01(\tR\x05index\x12\x1a\n" +
-	"\bsequence\x18\x04 \x01(\x04R\bsequence\"B\n" +
+	"\bsequence\x18\x04 \x01(\x04R\bsequence\x12\x1a\n" +
+	"\bcallsign\x18\x05 \x01(\tR\bcallsign\"B\n" +
 	"\x12WatchEventsRequest\x12\x16\n" +
 	"\x06events\x18\x01 \x03(\tR\x06events\x12\x14\n" +
 	"\x05index\x18\x02 \x01(\tR\x05index\"\x19\n" +
@@ -2649,7 +3337,13 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x16WatchSubsystemsRequest\"?\n" +
 	"\rNotifyRequest\x12.\n" +
 	"\x05event\x18\x01 \x01(\v2\x18.dormouse.shell.v1.EventR\x05event\"\x10\n" +
-	"\x0eNotifyResponse*\x84\x02\n" +
+	"\x0eNotifyResponse*\x96\x01\n" +
+	"\tEntryKind\x12\x19\n" +
+	"\x15ENTRY_KIND_PROCESSING\x10\x00\x12\x1c\n" +
+	"\x18ENTRY_KIND_VISUALIZATION\x10\x01\x12\x19\n" +
+	"\x15ENTRY_KIND_CONVERSION\x10\x02\x12\x19\n" +
+	"\x15ENTRY_KIND_DATALOADER\x10\x03\x12\x1a\n" +
+	"\x16ENTRY_KIND_INTERACTION\x10\x04*\x84\x02\n" +
 	"\x06Reason\x12\x14\n" +
 	"\x10REASON_REQUESTED\x10\x00\x12\x14\n" +
 	"\x10REASON_AUTOMATIC\x10\x01\x12\x12\n" +
@@ -2728,123 +3422,140 @@ func file_shell_shellpb_shell_proto_rawDescGZIP() []byte {
 	return file_shell_shellpb_shell_proto_rawDescData
 }
 
-var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 5)
-var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_shell_shellpb_shell_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_shell_shellpb_shell_proto_msgTypes = make([]protoimpl.MessageInfo, 47)
 var file_shell_shellpb_shell_proto_goTypes = []any{
-	(Reason)(0),                      // 0: dormouse.shell.v1.Reason
-	(State)(0),                       // 1: dormouse.shell.v1.State
-	(Control)(0),                     // 2: dormouse.shell.v1.Control
-	(StartMode)(0),                   // 3: dormouse.shell.v1.StartMode
-	(Operation)(0),                   // 4: dormouse.shell.v1.Operation
-	(*InformationRequest)(nil),       // 5: dormouse.shell.v1.InformationRequest
-	(*InformationResponse)(nil),      // 6: dormouse.shell.v1.InformationResponse
-	(*Version)(nil),                  // 7: dormouse.shell.v1.Version
-	(*InitializeRequest)(nil),        // 8: dormouse.shell.v1.InitializeRequest
-	(*Paths)(nil),                    // 9: dormouse.shell.v1.Paths
-	(*InitializeResponse)(nil),       // 10: dormouse.shell.v1.InitializeResponse
-	(*DeinitializeRequest)(nil),      // 11: dormouse.shell.v1.DeinitializeRequest
-	(*DeinitializeResponse)(nil),     // 12: dormouse.shell.v1.DeinitializeResponse
-	(*InvokeRequest)(nil),            // 13: dormouse.shell.v1.InvokeRequest
-	(*InvokeResponse)(nil),           // 14: dormouse.shell.v1.InvokeResponse
-	(*ExistsRequest)(nil),            // 15: dormouse.shell.v1.ExistsRequest
-	(*ExistsResponse)(nil),           // 16: dormouse.shell.v1.ExistsResponse
-	(*EventsRequest)(nil),            // 17: dormouse.shell.v1.EventsRequest
-	(*Event)(nil),                    // 18: dormouse.shell.v1.Event
-	(*WatchEventsRequest)(nil),       // 19: dormouse.shell.v1.WatchEventsRequest
-	(*BeforeCheckpointRequest)(nil),  // 20: dormouse.shell.v1.BeforeCheckpointRequest
-	(*BeforeCheckpointResponse)(nil), // 21: dormouse.shell.v1.BeforeCheckpointResponse
-	(*AfterRestoreRequest)(nil),      // 22: dormouse.shell.v1.AfterRestoreRequest
-	(*AfterRestoreResponse)(nil),     // 23: dormouse.shell.v1.AfterRestoreResponse
-	(*Error)(nil),                    // 24: dormouse.shell.v1.Error
-	(*StatusRequest)(nil),            // 25: dormouse.shell.v1.StatusRequest
-	(*StatusResponse)(nil),           // 26: dormouse.shell.v1.StatusResponse
-	(*Loss)(nil),                     // 27: dormouse.shell.v1.Loss
-	(*CloneSource)(nil),              // 28: dormouse.shell.v1.CloneSource
-	(*OperateRequest)(nil),           // 29: dormouse.shell.v1.OperateRequest
-	(*OperateResponse)(nil),          // 30: dormouse.shell.v1.OperateResponse
-	(*ConfigureRequest)(nil),         // 31: dormouse.shell.v1.ConfigureRequest
-	(*ConfigureResponse)(nil),        // 32: dormouse.shell.v1.ConfigureResponse
-	(*WatchRequest)(nil),             // 33: dormouse.shell.v1.WatchRequest
-	(*StateChange)(nil),              // 34: dormouse.shell.v1.StateChange
-	(*InterfacesRequest)(nil),        // 35: dormouse.shell.v1.InterfacesRequest
-	(*InterfacesResponse)(nil),       // 36: dormouse.shell.v1.InterfacesResponse
-	(*Subsystem)(nil),                // 37: dormouse.shell.v1.Subsystem
-	(*SubsystemsRequest)(nil),        // 38: dormouse.shell.v1.SubsystemsRequest
-	(*SubsystemsResponse)(nil),       // 39: dormouse.shell.v1.SubsystemsResponse
-	(*SetSubsystemRequest)(nil),      // 40: dormouse.shell.v1.SetSubsystemRequest
-	(*SetSubsystemResponse)(nil),     // 41: dormouse.shell.v1.SetSubsystemResponse
-	(*WatchSubsystemsRequest)(nil),   // 42: dormouse.shell.v1.WatchSubsystemsRequest
-	(*NotifyRequest)(nil),            // 43: dormouse.shell.v1.NotifyRequest
-	(*NotifyResponse)(nil),           // 44: dormouse.shell.v1.NotifyResponse
-	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),    // 46: google.protobuf.Timestamp
+	(EntryKind)(0),                   // 0: dormouse.shell.v1.EntryKind
+	(Reason)(0),                      // 1: dormouse.shell.v1.Reason
+	(State)(0),                       // 2: dormouse.shell.v1.State
+	(Control)(0),                     // 3: dormouse.shell.v1.Control
+	(StartMode)(0),                   // 4: dormouse.shell.v1.StartMode
+	(Operation)(0),                   // 5: dormouse.shell.v1.Operation
+	(*InformationRequest)(nil),       // 6: dormouse.shell.v1.InformationRequest
+	(*InformationResponse)(nil),      // 7: dormouse.shell.v1.InformationResponse
+	(*Profile)(nil),                  // 8: dormouse.shell.v1.Profile
+	(*Type)(nil),                     // 9: dormouse.shell.v1.Type
+	(*Method)(nil),                   // 10: dormouse.shell.v1.Method
+	(*Use)(nil),                      // 11: dormouse.shell.v1.Use
+	(*EntryPoint)(nil),               // 12: dormouse.shell.v1.EntryPoint
+	(*Data)(nil),                     // 13: dormouse.shell.v1.Data
+	(*Link)(nil),                     // 14: dormouse.shell.v1.Link
+	(*Version)(nil),                  // 15: dormouse.shell.v1.Version
+	(*InitializeRequest)(nil),        // 16: dormouse.shell.v1.InitializeRequest
+	(*Paths)(nil),                    // 17: dormouse.shell.v1.Paths
+	(*InitializeResponse)(nil),       // 18: dormouse.shell.v1.InitializeResponse
+	(*DeinitializeRequest)(nil),      // 19: dormouse.shell.v1.DeinitializeRequest
+	(*DeinitializeResponse)(nil),     // 20: dormouse.shell.v1.DeinitializeResponse
+	(*InvokeRequest)(nil),            // 21: dormouse.shell.v1.InvokeRequest
+	(*InvokeResponse)(nil),           // 22: dormouse.shell.v1.InvokeResponse
+	(*ExistsRequest)(nil),            // 23: dormouse.shell.v1.ExistsRequest
+	(*ExistsResponse)(nil),           // 24: dormouse.shell.v1.ExistsResponse
+	(*EventsRequest)(nil),            // 25: dormouse.shell.v1.EventsRequest
+	(*Event)(nil),                    // 26: dormouse.shell.v1.Event
+	(*WatchEventsRequest)(nil),       // 27: dormouse.shell.v1.WatchEventsRequest
+	(*BeforeCheckpointRequest)(nil),  // 28: dormouse.shell.v1.BeforeCheckpointRequest
+	(*BeforeCheckpointResponse)(nil), // 29: dormouse.shell.v1.BeforeCheckpointResponse
+	(*AfterRestoreRequest)(nil),      // 30: dormouse.shell.v1.AfterRestoreRequest
+	(*AfterRestoreResponse)(nil),     // 31: dormouse.shell.v1.AfterRestoreResponse
+	(*Error)(nil),                    // 32: dormouse.shell.v1.Error
+	(*StatusRequest)(nil),            // 33: dormouse.shell.v1.StatusRequest
+	(*StatusResponse)(nil),           // 34: dormouse.shell.v1.StatusResponse
+	(*Loss)(nil),                     // 35: dormouse.shell.v1.Loss
+	(*CloneSource)(nil),              // 36: dormouse.shell.v1.CloneSource
+	(*OperateRequest)(nil),           // 37: dormouse.shell.v1.OperateRequest
+	(*OperateResponse)(nil),          // 38: dormouse.shell.v1.OperateResponse
+	(*ConfigureRequest)(nil),         // 39: dormouse.shell.v1.ConfigureRequest
+	(*ConfigureResponse)(nil),        // 40: dormouse.shell.v1.ConfigureResponse
+	(*WatchRequest)(nil),             // 41: dormouse.shell.v1.WatchRequest
+	(*StateChange)(nil),              // 42: dormouse.shell.v1.StateChange
+	(*InterfacesRequest)(nil),        // 43: dormouse.shell.v1.InterfacesRequest
+	(*InterfacesResponse)(nil),       // 44: dormouse.shell.v1.InterfacesResponse
+	(*Subsystem)(nil),                // 45: dormouse.shell.v1.Subsystem
+	(*SubsystemsRequest)(nil),        // 46: dormouse.shell.v1.SubsystemsRequest
+	(*SubsystemsResponse)(nil),       // 47: dormouse.shell.v1.SubsystemsResponse
+	(*SetSubsystemRequest)(nil),      // 48: dormouse.shell.v1.SetSubsystemRequest
+	(*SetSubsystemResponse)(nil),     // 49: dormouse.shell.v1.SetSubsystemResponse
+	(*WatchSubsystemsRequest)(nil),   // 50: dormouse.shell.v1.WatchSubsystemsRequest
+	(*NotifyRequest)(nil),            // 51: dormouse.shell.v1.NotifyRequest
+	(*NotifyResponse)(nil),           // 52: dormouse.shell.v1.NotifyResponse
+	(*durationpb.Duration)(nil),      // 53: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),    // 54: google.protobuf.Timestamp
 }
 var file_shell_shellpb_shell_proto_depIdxs = []int32{
-	7,  // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
-	9,  // 1: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
-	0,  // 2: dormouse.shell.v1.DeinitializeRequest.reason:type_name -> dormouse.shell.v1.Reason
-	45, // 3: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
-	1,  // 4: dormouse.shell.v1.StatusResponse.state:type_name -> dormouse.shell.v1.State
-	2,  // 5: dormouse.shell.v1.StatusResponse.control:type_name -> dormouse.shell.v1.Control
-	0,  // 6: dormouse.shell.v1.StatusResponse.reason:type_name -> dormouse.shell.v1.Reason
-	7,  // 7: dormouse.shell.v1.StatusResponse.version:type_name -> dormouse.shell.v1.Version
-	3,  // 8: dormouse.shell.v1.StatusResponse.start_mode:type_name -> dormouse.shell.v1.StartMode
-	9,  // 9: dormouse.shell.v1.StatusResponse.paths:type_name -> dormouse.shell.v1.Paths
-	28, // 10: dormouse.shell.v1.StatusResponse.source:type_name -> dormouse.shell.v1.CloneSource
-	27, // 11: dormouse.shell.v1.StatusResponse.lost:type_name -> dormouse.shell.v1.Loss
-	46, // 12: dormouse.shell.v1.Loss.at:type_name -> google.protobuf.Timestamp
-	46, // 13: dormouse.shell.v1.Loss.until:type_name -> google.protobuf.Timestamp
-	4,  // 14: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
-	0,  // 15: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
-	45, // 16: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
-	27, // 17: dormouse.shell.v1.OperateResponse.lost:type_name -> dormouse.shell.v1.Loss
-	1,  // 18: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
-	2,  // 19: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
-	0,  // 20: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
-	37, // 21: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
-	37, // 22: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
-	18, // 23: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
-	5,  // 24: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
-	8,  // 25: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
-	11, // 26: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
-	13, // 27: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
-	15, // 28: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
-	17, // 29: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
-	19, // 30: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
-	20, // 31: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
-	22, // 32: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
-	25, // 33: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
-	29, // 34: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
-	31, // 35: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
-	33, // 36: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
-	35, // 37: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
-	38, // 38: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
-	40, // 39: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
-	42, // 40: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
-	43, // 41: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
-	6,  // 42: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
-	10, // 43: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
-	12, // 44: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
-	14, // 45: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
-	16, // 46: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
-	18, // 47: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
-	18, // 48: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
-	21, // 49: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
-	23, // 50: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
-	26, // 51: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
-	30, // 52: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
-	32, // 53: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
-	34, // 54: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
-	36, // 55: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
-	39, // 56: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	41, // 57: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
-	39, // 58: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
-	44, // 59: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
-	42, // [42:60] is the sub-list for method output_type
-	24, // [24:42] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	15, // 0: dormouse.shell.v1.InformationResponse.version:type_name -> dormouse.shell.v1.Version
+	8,  // 1: dormouse.shell.v1.InformationResponse.profile:type_name -> dormouse.shell.v1.Profile
+	9,  // 2: dormouse.shell.v1.Profile.provides:type_name -> dormouse.shell.v1.Type
+	11, // 3: dormouse.shell.v1.Profile.uses:type_name -> dormouse.shell.v1.Use
+	12, // 4: dormouse.shell.v1.Profile.entry:type_name -> dormouse.shell.v1.EntryPoint
+	14, // 5: dormouse.shell.v1.Profile.links:type_name -> dormouse.shell.v1.Link
+	10, // 6: dormouse.shell.v1.Type.methods:type_name -> dormouse.shell.v1.Method
+	0,  // 7: dormouse.shell.v1.EntryPoint.kind:type_name -> dormouse.shell.v1.EntryKind
+	13, // 8: dormouse.shell.v1.EntryPoint.data_inputs:type_name -> dormouse.shell.v1.Data
+	13, // 9: dormouse.shell.v1.EntryPoint.data_outputs:type_name -> dormouse.shell.v1.Data
+	17, // 10: dormouse.shell.v1.InitializeRequest.paths:type_name -> dormouse.shell.v1.Paths
+	1,  // 11: dormouse.shell.v1.DeinitializeRequest.reason:type_name -> dormouse.shell.v1.Reason
+	53, // 12: dormouse.shell.v1.AfterRestoreRequest.slept:type_name -> google.protobuf.Duration
+	2,  // 13: dormouse.shell.v1.StatusResponse.state:type_name -> dormouse.shell.v1.State
+	3,  // 14: dormouse.shell.v1.StatusResponse.control:type_name -> dormouse.shell.v1.Control
+	1,  // 15: dormouse.shell.v1.StatusResponse.reason:type_name -> dormouse.shell.v1.Reason
+	15, // 16: dormouse.shell.v1.StatusResponse.version:type_name -> dormouse.shell.v1.Version
+	4,  // 17: dormouse.shell.v1.StatusResponse.start_mode:type_name -> dormouse.shell.v1.StartMode
+	17, // 18: dormouse.shell.v1.StatusResponse.paths:type_name -> dormouse.shell.v1.Paths
+	36, // 19: dormouse.shell.v1.StatusResponse.source:type_name -> dormouse.shell.v1.CloneSource
+	35, // 20: dormouse.shell.v1.StatusResponse.lost:type_name -> dormouse.shell.v1.Loss
+	54, // 21: dormouse.shell.v1.Loss.at:type_name -> google.protobuf.Timestamp
+	54, // 22: dormouse.shell.v1.Loss.until:type_name -> google.protobuf.Timestamp
+	5,  // 23: dormouse.shell.v1.OperateRequest.operation:type_name -> dormouse.shell.v1.Operation
+	1,  // 24: dormouse.shell.v1.OperateRequest.reason:type_name -> dormouse.shell.v1.Reason
+	53, // 25: dormouse.shell.v1.OperateRequest.timeout:type_name -> google.protobuf.Duration
+	35, // 26: dormouse.shell.v1.OperateResponse.lost:type_name -> dormouse.shell.v1.Loss
+	2,  // 27: dormouse.shell.v1.StateChange.state:type_name -> dormouse.shell.v1.State
+	3,  // 28: dormouse.shell.v1.StateChange.control:type_name -> dormouse.shell.v1.Control
+	1,  // 29: dormouse.shell.v1.StateChange.reason:type_name -> dormouse.shell.v1.Reason
+	45, // 30: dormouse.shell.v1.SubsystemsResponse.subsystems:type_name -> dormouse.shell.v1.Subsystem
+	45, // 31: dormouse.shell.v1.SetSubsystemRequest.subsystem:type_name -> dormouse.shell.v1.Subsystem
+	26, // 32: dormouse.shell.v1.NotifyRequest.event:type_name -> dormouse.shell.v1.Event
+	6,  // 33: dormouse.shell.v1.Plugin.Information:input_type -> dormouse.shell.v1.InformationRequest
+	16, // 34: dormouse.shell.v1.Plugin.Initialize:input_type -> dormouse.shell.v1.InitializeRequest
+	19, // 35: dormouse.shell.v1.Plugin.Deinitialize:input_type -> dormouse.shell.v1.DeinitializeRequest
+	21, // 36: dormouse.shell.v1.Dispatcher.Invoke:input_type -> dormouse.shell.v1.InvokeRequest
+	23, // 37: dormouse.shell.v1.Dispatcher.Exists:input_type -> dormouse.shell.v1.ExistsRequest
+	25, // 38: dormouse.shell.v1.Dispatcher.Events:input_type -> dormouse.shell.v1.EventsRequest
+	27, // 39: dormouse.shell.v1.Dispatcher.Watch:input_type -> dormouse.shell.v1.WatchEventsRequest
+	28, // 40: dormouse.shell.v1.Hooks.BeforeCheckpoint:input_type -> dormouse.shell.v1.BeforeCheckpointRequest
+	30, // 41: dormouse.shell.v1.Hooks.AfterRestore:input_type -> dormouse.shell.v1.AfterRestoreRequest
+	33, // 42: dormouse.shell.v1.Shell.Status:input_type -> dormouse.shell.v1.StatusRequest
+	37, // 43: dormouse.shell.v1.Shell.Operate:input_type -> dormouse.shell.v1.OperateRequest
+	39, // 44: dormouse.shell.v1.Shell.Configure:input_type -> dormouse.shell.v1.ConfigureRequest
+	41, // 45: dormouse.shell.v1.Shell.Watch:input_type -> dormouse.shell.v1.WatchRequest
+	43, // 46: dormouse.shell.v1.Shell.Interfaces:input_type -> dormouse.shell.v1.InterfacesRequest
+	46, // 47: dormouse.shell.v1.Shell.Subsystems:input_type -> dormouse.shell.v1.SubsystemsRequest
+	48, // 48: dormouse.shell.v1.Shell.SetSubsystem:input_type -> dormouse.shell.v1.SetSubsystemRequest
+	50, // 49: dormouse.shell.v1.Shell.WatchSubsystems:input_type -> dormouse.shell.v1.WatchSubsystemsRequest
+	51, // 50: dormouse.shell.v1.Shell.Notify:input_type -> dormouse.shell.v1.NotifyRequest
+	7,  // 51: dormouse.shell.v1.Plugin.Information:output_type -> dormouse.shell.v1.InformationResponse
+	18, // 52: dormouse.shell.v1.Plugin.Initialize:output_type -> dormouse.shell.v1.InitializeResponse
+	20, // 53: dormouse.shell.v1.Plugin.Deinitialize:output_type -> dormouse.shell.v1.DeinitializeResponse
+	22, // 54: dormouse.shell.v1.Dispatcher.Invoke:output_type -> dormouse.shell.v1.InvokeResponse
+	24, // 55: dormouse.shell.v1.Dispatcher.Exists:output_type -> dormouse.shell.v1.ExistsResponse
+	26, // 56: dormouse.shell.v1.Dispatcher.Events:output_type -> dormouse.shell.v1.Event
+	26, // 57: dormouse.shell.v1.Dispatcher.Watch:output_type -> dormouse.shell.v1.Event
+	29, // 58: dormouse.shell.v1.Hooks.BeforeCheckpoint:output_type -> dormouse.shell.v1.BeforeCheckpointResponse
+	31, // 59: dormouse.shell.v1.Hooks.AfterRestore:output_type -> dormouse.shell.v1.AfterRestoreResponse
+	34, // 60: dormouse.shell.v1.Shell.Status:output_type -> dormouse.shell.v1.StatusResponse
+	38, // 61: dormouse.shell.v1.Shell.Operate:output_type -> dormouse.shell.v1.OperateResponse
+	40, // 62: dormouse.shell.v1.Shell.Configure:output_type -> dormouse.shell.v1.ConfigureResponse
+	42, // 63: dormouse.shell.v1.Shell.Watch:output_type -> dormouse.shell.v1.StateChange
+	44, // 64: dormouse.shell.v1.Shell.Interfaces:output_type -> dormouse.shell.v1.InterfacesResponse
+	47, // 65: dormouse.shell.v1.Shell.Subsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	49, // 66: dormouse.shell.v1.Shell.SetSubsystem:output_type -> dormouse.shell.v1.SetSubsystemResponse
+	47, // 67: dormouse.shell.v1.Shell.WatchSubsystems:output_type -> dormouse.shell.v1.SubsystemsResponse
+	52, // 68: dormouse.shell.v1.Shell.Notify:output_type -> dormouse.shell.v1.NotifyResponse
+	51, // [51:69] is the sub-list for method output_type
+	33, // [33:51] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_shell_shellpb_shell_proto_init() }
@@ -2857,8 +3568,8 @@ func file_shell_shellpb_shell_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_shell_shellpb_shell_proto_rawDesc), len(file_shell_shellpb_shell_proto_rawDesc)),
-			NumEnums:      5,
-			NumMessages:   40,
+			NumEnums:      6,
+			NumMessages:   47,
 			NumExtensions: 0,
 			NumServices:   4,
 		},

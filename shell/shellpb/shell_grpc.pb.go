@@ -689,6 +689,13 @@ const (
 // call whose requests end with the first message, up to the call timeout, until the
 // plugin has begun to answer and not ended at once. Any other call is a stream. Nothing
 // bounds a stream, and a hibernation ends it.
+//
+// The host tells the callee of each call whose plugin has made it: by
+// InvokeRequest.caller, and on other forwarded calls by the metadata "dormouse-caller",
+// which is absent if a client has made the call. Nothing that a caller sends can change that. A
+// plugin calls for a virtual plugin of its own with the metadata "dormouse-as", the
+// virtual plugin's callsign; with any other callsign the call is refused with
+// PERMISSION_DENIED.
 type ShellClient interface {
 	// Status never waits for an operation and never wakes the plugin.
 	Status(ctx context.Context, in *StatusRequest, opts ...grpc.CallOption) (*StatusResponse, error)
@@ -851,6 +858,13 @@ func (c *shellClient) Notify(ctx context.Context, in *NotifyRequest, opts ...grp
 // call whose requests end with the first message, up to the call timeout, until the
 // plugin has begun to answer and not ended at once. Any other call is a stream. Nothing
 // bounds a stream, and a hibernation ends it.
+//
+// The host tells the callee of each call whose plugin has made it: by
+// InvokeRequest.caller, and on other forwarded calls by the metadata "dormouse-caller",
+// which is absent if a client has made the call. Nothing that a caller sends can change that. A
+// plugin calls for a virtual plugin of its own with the metadata "dormouse-as", the
+// virtual plugin's callsign; with any other callsign the call is refused with
+// PERMISSION_DENIED.
 type ShellServer interface {
 	// Status never waits for an operation and never wakes the plugin.
 	Status(context.Context, *StatusRequest) (*StatusResponse, error)
