@@ -18,11 +18,19 @@ type flow struct {
 	state    configs.FlowState
 	pkg      string       // the package that declares the flow, empty for a placeholder
 	declared configs.Flow // zero for a placeholder
+	last     lastDeclared // what declared it, or did last
 	draining bool         // it takes no new messages, since its package is to be removed
 	hindered string       // why the last message could not be delivered, empty for no cause
 	delivery *delivery    // nil for a placeholder, and before the host has started
 
 	published, processed, failed rate
+}
+
+// lastDeclared is what is known of a flow from the package that declared it last, also from an
+// earlier host; zero for a flow whose state was set before any package declared it.
+type lastDeclared struct {
+	Package string           `json:"package,omitempty"`
+	Kind    configs.FlowKind `json:"kind,omitempty"`
 }
 
 // keyOf returns the key of the flow of that name, which is the name of its queue, too: names
@@ -34,9 +42,10 @@ func (w *flow) key() string { return keyOf(w.name) }
 
 // snapshot is a flow at one moment.
 type snapshot struct {
-	configs.Flow // the declaration; of a placeholder only the name
+	configs.Flow // the declaration; of a placeholder only the name, and the kind if it had one
 	state        configs.FlowState
 	pkg          string
+	last         lastDeclared
 	draining     bool
 	hindered     string
 }
@@ -45,9 +54,9 @@ type snapshot struct {
 func (w *flow) now() snapshot {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	s := snapshot{w.declared, w.state, w.pkg, w.draining, w.hindered}
+	s := snapshot{w.declared, w.state, w.pkg, w.last, w.draining, w.hindered}
 	if s.isPlaceholder() {
-		s.Name = w.name
+		s.Name, s.Kind = w.name, w.last.Kind
 	}
 	return s
 }

@@ -36,6 +36,9 @@ type Options struct {
 	// Readiness returns what the system says of the package of that name. It is asked for each
 	// message, and must not wait for an operation.
 	Readiness func(pkg string) Readiness
+	// Expected returns a package that is being installed for the first time, and whose flows are
+	// not known yet: that package, or with "" any. Nil: there never is one.
+	Expected func(pkg string) (name string, expected bool)
 	// Remote returns the queue of the messages that leave this machine, for a topic that is
 	// bound to an engine elsewhere. Nil: no topic is. What comes from there goes to
 	// PublishToTopic.
@@ -71,12 +74,16 @@ type Flows struct {
 type keptState struct {
 	Name  string            `json:"name"`
 	State configs.FlowState `json:"state"`
+	lastDeclared
 }
 
 // New returns the built-in, with a placeholder for each flow whose state was kept.
 func New(o Options) (*Flows, error) {
 	if o.Remote == nil {
 		o.Remote = func(string) (string, bool) { return "", false }
+	}
+	if o.Expected == nil {
+		o.Expected = func(string) (string, bool) { return "", false }
 	}
 	f := &Flows{
 		Options: o, kept: store.BucketOf[keptState](o.Store, "flows"),
@@ -87,7 +94,10 @@ func New(o Options) (*Flows, error) {
 		return nil, fmt.Errorf("cannot read the states of flows: %w", err)
 	}
 	for key, k := range kept {
-		f.flows[key] = &flow{name: k.Name, state: k.State}
+		if err := f.setRules(context.Background(), key, configs.DefaultFlow()); err != nil {
+			return nil, err
+		}
+		f.flows[key] = &flow{name: k.Name, state: k.State, last: k.lastDeclared}
 	}
 	return f, nil
 }
@@ -146,26 +156,33 @@ func (f *Flows) findTakersLocked() {
 // caller holds mu.
 func (f *Flows) declareLocked(ctx context.Context, pkg string, d configs.Flow) error {
 	key := keyOf(d.Name)
-	err := f.Queues.SetRules(ctx, key, queue.Rules{
-		Limits:   queue.Limits{Messages: int64(d.MaxMessages), Bytes: int64(d.MaxBytes)},
-		Parallel: d.Parallel, Attempts: d.Attempts, FirstRetry: f.Retry,
-	})
-	if err != nil {
+	if err := f.setRules(ctx, key, d); err != nil {
 		return err
 	}
 	w, known := f.flows[key]
 	if !known {
 		w = &flow{name: d.Name, state: d.State}
-		if err := f.kept.Put(key, keptState{d.Name, d.State}); err != nil {
+	}
+	last := lastDeclared{pkg, d.Kind}
+	if was := w.now(); was.last != last {
+		if err := f.kept.Put(key, keptState{w.name, was.state, last}); err != nil {
 			return fmt.Errorf("cannot keep the state of the flow %s: %w", d.Name, err)
 		}
-		f.flows[key] = w
 	}
+	f.flows[key] = w
 	w.mu.Lock()
-	w.pkg, w.declared, w.draining, w.hindered = pkg, d, false, ""
+	w.pkg, w.declared, w.last, w.draining, w.hindered = pkg, d, last, false, ""
 	w.mu.Unlock()
 	f.startDeliveryLocked(w)
 	return nil
+}
+
+// setRules gives a queue the rules that a declaration says.
+func (f *Flows) setRules(ctx context.Context, key string, d configs.Flow) error {
+	return f.Queues.SetRules(ctx, key, queue.Rules{
+		Limits:   queue.Limits{Messages: int64(d.MaxMessages), Bytes: int64(d.MaxBytes)},
+		Parallel: d.Parallel, Attempts: d.Attempts, FirstRetry: f.Retry,
+	})
 }
 
 // Withdraw makes placeholders of the package's flows, which keep state and messages.
@@ -264,7 +281,7 @@ func (f *Flows) keepAndSetState(name string, state configs.FlowState) (w *flow, 
 	if !known {
 		w = &flow{name: name}
 	}
-	if err := f.kept.Put(w.key(), keptState{w.name, state}); err != nil {
+	if err := f.kept.Put(w.key(), keptState{w.name, state, w.now().last}); err != nil {
 		return nil, "", fmt.Errorf("cannot keep the state of the flow %s: %w", name, err)
 	}
 	f.flows[w.key()] = w

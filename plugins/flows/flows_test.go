@@ -488,6 +488,53 @@ func TestStatesAreKept(t *testing.T) {
 	r.expectAsked("texts kept")
 }
 
+// While a package is fetched that may declare a flow, the state counts that the flow has by its
+// name: what is published waits, or is rejected. That is also so if an earlier host knew the flow.
+func TestFlowThatIsExpected(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	r := newRig(t, setup{path: path})
+	r.declare(declaredFlows(), nil)
+	r.Withdraw("p")
+	r.close()
+
+	r = newRig(t, setup{path: path})
+	_, err := r.SetState("mine", configs.FlowPaused)
+	r.must(err)
+	for _, test := range []struct {
+		expected, flow string
+		want           error
+	}{
+		{"", "texts", ErrUnknown},
+		{"q", "texts", ErrUnknown}, // p declared it
+		{"p", "texts", nil},
+		{"p", "file", ErrInvalid}, // a sink
+		{"p", "unknown", ErrUnknown},
+		{"", "mine", ErrUnknown},
+		{"q", "mine", nil}, // any package may
+	} {
+		r.expect(test.expected)
+		if err := r.publish(test.flow, test.expected); !errors.Is(err, test.want) {
+			t.Errorf("%s while %q is expected: %v, want %v", test.flow, test.expected, err, test.want)
+		}
+	}
+	r.expect("p")
+	w, err := r.find("texts")
+	r.must(err)
+	if is, err := r.recordOf(t.Context(), w); err != nil || is.Effect != "queued" || !strings.Contains(is.Why, "the package p are not known before it is fetched") {
+		t.Errorf("it is %s, %q, %v", is.Effect, is.Why, err)
+	}
+	_, err = r.SetState("texts", configs.FlowStopped)
+	r.must(err)
+	if err := r.publish("texts", "stopped"); !errors.Is(err, ErrRejected) {
+		t.Errorf("to a stopped flow: %v", err)
+	}
+	_, err = r.SetState("texts", configs.FlowRunning)
+	r.must(err)
+	r.expectNothingAsked()
+	r.declare(declaredFlows(), nil)
+	r.expectAsked("texts p")
+}
+
 func TestNameOfAnotherPackage(t *testing.T) {
 	r := newRig(t, setup{})
 	r.declare(declaredFlows(), nil)

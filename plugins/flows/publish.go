@@ -73,10 +73,11 @@ func withTopic(m *shellpb.Message, topic string) *shellpb.Message {
 
 // checkPublished returns an error if the flow takes no message from clients, or not this one.
 func (f *Flows) checkPublished(s snapshot, m *shellpb.Message) error {
+	_, expected := f.isExpected(s)
 	switch {
-	case s.isPlaceholder():
+	case s.isPlaceholder() && !expected:
 		return fmt.Errorf("%w: no package declares %s now", ErrUnknown, s.Name)
-	case s.Kind != configs.FlowSource:
+	case s.Kind != configs.FlowSource && (!expected || s.Kind != ""):
 		return fmt.Errorf("%w: %s is a %s, which takes what comes to its topics; publish to a source", ErrInvalid, s.Name, s.Kind)
 	}
 	if err := checkSize(m); err != nil {

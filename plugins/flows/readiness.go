@@ -26,9 +26,22 @@ func (f *Flows) checkTakes(s snapshot) error {
 	return nil
 }
 
+// isExpected reports whether a package that is being installed may declare the placeholder: it
+// did so before, or no other package did. Until that is known the flow's state counts, and what
+// is published waits.
+func (f *Flows) isExpected(s snapshot) (pkg string, expected bool) {
+	if !s.isPlaceholder() {
+		return "", false
+	}
+	return f.Expected(s.last.Package)
+}
+
 // readinessOf returns what the system says of the plugin behind the flow: of its package, its
 // declaration and its instance. A plugin that is hibernated, and that calls wake, is ready.
 func (f *Flows) readinessOf(s snapshot) Readiness {
+	if pkg, expected := f.isExpected(s); expected {
+		return Readiness{Why: fmt.Sprintf("the flows of the package %s are not known before it is fetched", pkg)}
+	}
 	if s.isPlaceholder() {
 		return Readiness{Why: "no package declares it"}
 	}

@@ -11,12 +11,12 @@ import (
 // record is a flow as clients see it.
 type record struct {
 	Name    string            `json:"name"`
-	Kind    configs.FlowKind  `json:"kind,omitempty"` // absent for a placeholder, as all of the declaration
+	Kind    configs.FlowKind  `json:"kind,omitempty"` // of a placeholder the last one; all else of the declaration is absent
 	Package string            `json:"package,omitempty"`
 	Plugin  string            `json:"instance,omitempty"`
 	State   configs.FlowState `json:"state"`
 	// Effect is what becomes of a message now: "processed", "queued" or "rejected"; "unknown"
-	// for a placeholder. Why says why the plugin does not get it, or why it did not get the
+	// for a placeholder that no package under way may declare. Why says why the plugin does not get it, or why it did not get the
 	// last one.
 	Effect string `json:"effect"`
 	Why    string `json:"why,omitempty"`
@@ -84,7 +84,7 @@ func (f *Flows) recordOf(ctx context.Context, w *flow) (record, error) {
 		r.First = &firstMessage{waiting.Failed, waiting.Reason, waiting.Again}
 	}
 	r.Why = "no package declares it"
-	if !s.isPlaceholder() {
+	if _, expected := f.isExpected(s); expected || !s.isPlaceholder() {
 		v, why := f.decideNow(s)
 		r.Effect, r.Ready = effects[v], f.readinessOf(s).Ready
 		r.Why = f.whyItWaits(s, v, why, waiting)

@@ -35,6 +35,7 @@ type rig struct {
 
 	mu        sync.Mutex
 	readiness map[string]Readiness // by package; ready if absent
+	expected  string               // a package whose flows are not known yet; empty for none
 	process   func(callsign string, r *shellpb.ProcessRequest) ([]*shellpb.Message, error)
 	hangs     bool        // plugins do not answer
 	asked     chan string // "flow id body" of each message that a plugin got
@@ -78,7 +79,7 @@ func newRig(t *testing.T, o setup) *rig {
 		t.Fatal(err)
 	}
 	r.Flows, err = New(Options{
-		Queues: queues, Store: r.store, Config: config, Log: zerolog.Nop(), Readiness: r.readinessOfPackage,
+		Queues: queues, Store: r.store, Config: config, Log: zerolog.Nop(), Readiness: r.readinessOfPackage, Expected: r.expectedPackage,
 		Remote: o.remote, RemoteTopics: o.remoteTopics, RunRemotes: o.runRemotes, Retry: time.Millisecond,
 	})
 	if err != nil {
@@ -137,6 +138,19 @@ func (r *rig) readinessOfPackage(pkg string) Readiness {
 		return known
 	}
 	return Readiness{Ready: true}
+}
+
+func (r *rig) expectedPackage(pkg string) (string, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.expected, r.expected != "" && (pkg == "" || pkg == r.expected)
+}
+
+// expect has a package whose flows are not known yet, or none.
+func (r *rig) expect(pkg string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.expected = pkg
 }
 
 // setReadiness sets what the system says of a package, and tells Flows.

@@ -27,6 +27,7 @@ func (h *Host) openFlows() error {
 	o := flows.Options{
 		Queues: queues, Store: h.store, Config: config, Log: h.log,
 		Readiness: func(pkg string) flows.Readiness { return flows.Readiness(h.Packager.Readiness(pkg)) },
+		Expected:  func(pkg string) (string, bool) { return h.Packager.ExpectsFlows(pkg) },
 	}
 	if len(config.Remotes) > 0 {
 		remotes := remote.New(remote.Options{Remotes: config.Remotes, Queues: queues, Log: h.log, Flows: flowsOf{h}})

@@ -23,8 +23,10 @@ func (p *Packager) declareFlows(name string, m manifest.Manifest) {
 // declareAllFlows makes the flows of all packages known that an earlier host knew.
 func (p *Packager) declareAllFlows() {
 	for _, record := range p.records.All() {
+		op := record.Operation
 		switch {
-		case record.State == records.Removing || p.options.Flows.Declare == nil:
+		case p.options.Flows.Declare == nil:
+		case record.State == records.Removing && op != nil && op.Phase == records.Discarding: // withdrawn
 		case record.Serving == nil && record.Flows != nil:
 			p.options.Flows.Declare(record.Name, record.Flows)
 		case record.Serving != nil:
@@ -33,6 +35,17 @@ func (p *Packager) declareAllFlows() {
 			}
 		}
 	}
+}
+
+// ExpectsFlows returns a package that is being installed for the first time, or has failed in
+// that, and whose flows are not known: that package, or with "" any.
+func (p *Packager) ExpectsFlows(pkg string) (name string, expected bool) {
+	for _, record := range p.records.All() {
+		if record.HidesFlows() && (pkg == "" || pkg == record.Name) {
+			return record.Name, true
+		}
+	}
+	return "", false
 }
 
 // takeFlows reserves the names of the flows, and makes them known if it is a first installation:
@@ -53,6 +66,23 @@ func (o *operation) takeFlows(m manifest.Manifest) error {
 		r.Flows = m.Flows
 		return nil
 	})
+}
+
+// takeSeenFlows makes the flows of a first installation known before its work begins, if its
+// source lies on this machine and is trusted. What there is to say against them is said when the
+// package is verified.
+func (o *operation) takeSeenFlows(seen peeked) {
+	record, _ := o.p.records.Get(o.name)
+	if record.State != records.Pending || len(seen.head.Sums) == 0 {
+		return
+	}
+	_, err := o.p.checkTrust(seen.head, o.request)
+	if err == nil {
+		err = o.takeFlows(seen.Manifest)
+	}
+	if err != nil {
+		o.p.log.Debug().Err(err).Str("package", o.name).Msg("its flows are not known before it is verified")
+	}
 }
 
 // claimFlows reserves the names of the flows until the operation ends.

@@ -60,6 +60,48 @@ func TestFlowsOfFirstInstallation(t *testing.T) {
 	})
 }
 
+// The flows of a first installation whose source lies on this machine are known at once; those
+// of another source are expected until it is fetched, also if that fails.
+func TestFlowsBeforeFetching(t *testing.T) {
+	runWith(t, func(o *Options) { o.Config.Unsigned = "local" }, func(r *rig) {
+		expects := func(want ...string) {
+			t.Helper()
+			for _, pkg := range []string{"p", "away", "other"} {
+				if _, expected := r.ExpectsFlows(pkg); expected != slices.Contains(want, pkg) {
+					t.Errorf("the flows of %s are expected: %t", pkg, expected)
+				}
+			}
+			if _, expected := r.ExpectsFlows(""); expected != (len(want) > 0) {
+				t.Errorf("any flows are expected: %t", expected)
+			}
+		}
+		r.must(r.Install(records.Request{Source: r.withFlow("p", "P", "", "in")}))
+		r.expectFlows("p", "in")
+		expects()
+		r.wait()
+		expects()
+		r.install("https://127.0.0.1:1/away.tar.zst")
+		r.expectFlows("away")
+		expects("away")
+		r.restart(nil)
+		expects("away")
+		r.must(r.Uninstall("away", records.Request{}))
+		r.wait()
+		expects()
+	})
+}
+
+// What may not be installed has no flows, nor has what would take those of another.
+func TestFlowsOfWhatIsRefused(t *testing.T) {
+	runWith(t, func(o *Options) { o.Config.Unsigned = "never" }, func(r *rig) {
+		r.install(r.withFlow("p", "P", "", "in"))
+		r.expectFlows("p")
+		if _, expected := r.ExpectsFlows("p"); !expected {
+			t.Error("the flows of what could not be verified are known")
+		}
+	})
+}
+
 // A package with a flow of another's name is refused, in whatever case the name is.
 func TestFlowOfTwoPackages(t *testing.T) {
 	run(t, func(r *rig) {

@@ -10,6 +10,8 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"dormouse/internal/failpoint"
+	"dormouse/plugins/packager/manifest"
 	"dormouse/plugins/packager/records"
 	"dormouse/shell"
 )
@@ -40,13 +42,18 @@ const starts = 2
 // begin begins the operation that a client asks for and returns at once. Of a package only one
 // operation is under way: the error is an *InProgressError for a second.
 func (p *Packager) begin(name string, r records.Request) error {
+	return p.beginSeen(peeked{Manifest: manifest.Manifest{Name: name}}, r)
+}
+
+// beginSeen is begin for a package of which more than the name may be known already.
+func (p *Packager) beginSeen(seen peeked, r records.Request) error {
 	if r.ID == "" {
 		r.ID = rand.Text()
 	}
 	if err := p.openDirs(); err != nil {
 		return err
 	}
-	o, err := p.reserve(name, r)
+	o, err := p.reserve(seen.Name, r)
 	if err != nil {
 		return err
 	}
@@ -54,6 +61,8 @@ func (p *Packager) begin(name string, r records.Request) error {
 		o.release()
 		return err
 	}
+	o.takeSeenFlows(seen)
+	failpoint.Hit("package.asked")
 	o.noteEntered()
 	p.active.Go(o.run)
 	return nil

@@ -28,37 +28,47 @@ func (p *Packager) Install(r records.Request) error {
 	if a := r.Architecture; a != "" && a != manifest.Platform() && a != runtime.GOARCH {
 		return fmt.Errorf("%w: this machine runs %s, not %s", ErrBadRequest, manifest.Platform(), a)
 	}
-	name, err := p.nameOf(&r)
+	seen, err := p.lookAt(&r)
 	if err != nil {
 		return err
 	}
-	return p.begin(name, r)
+	return p.beginSeen(seen, r)
 }
 
-// beginWithID begins an operation and returns its id.
-func (p *Packager) beginWithID(name string, r records.Request) (id string, err error) {
+// beginUpload begins to install an archive that was received, and returns the operation's id.
+func (p *Packager) beginUpload(seen peeked, r records.Request) (id string, err error) {
 	if r.ID == "" {
 		r.ID = rand.Text()
 	}
-	return r.ID, p.begin(name, r)
+	return r.ID, p.beginSeen(seen, r)
 }
 
-// nameOf returns the name of the package that a request is about, and fills in its origin. The
-// name of what must be fetched first is a guess, which the operation corrects.
+// lookAt returns what can be seen without the network of the package that a request is about, and
+// fills in its origin: at least a name. The name of what must be fetched first is a guess, which
+// the operation corrects.
+func (p *Packager) lookAt(r *records.Request) (peeked, error) {
+	if isPath(r.Source) && r.Named == "" {
+		r.Origin, r.FromHere = records.Local, true
+		if _, _, isLayout := oci.SplitLayout(r.Source); !isLayout {
+			seen, err := p.peekSource(p.ctx, r.Source)
+			if err != nil {
+				err = fmt.Errorf("%w: cannot read the package: %w", ErrBadRequest, err)
+			}
+			return seen, err
+		}
+	}
+	name, err := p.nameOf(r)
+	return peeked{Manifest: manifest.Manifest{Name: name}}, err
+}
+
+// nameOf returns the name of a package that must be fetched first, or a guess of it, and fills in
+// the origin.
 func (p *Packager) nameOf(r *records.Request) (string, error) {
 	switch {
 	case r.Named != "":
 		return r.Named, nil
 	case isPath(r.Source):
-		r.Origin, r.FromHere = records.Local, true
-		if _, _, isLayout := oci.SplitLayout(r.Source); isLayout {
-			return guessedName(filepath.Base(r.Source)), nil
-		}
-		m, err := p.peekSource(p.ctx, r.Source)
-		if err != nil {
-			return "", fmt.Errorf("%w: cannot read the package: %w", ErrBadRequest, err)
-		}
-		return m.Name, nil
+		return guessedName(filepath.Base(r.Source)), nil
 	case oci.IsReference(r.Source):
 		ref, err := oci.ParseReference(r.Source)
 		if err != nil {

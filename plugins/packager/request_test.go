@@ -18,7 +18,7 @@ func TestOrigins(t *testing.T) {
 			r.simple("1.0.0", ""):                     records.Local,
 		} {
 			request := records.Request{Source: source}
-			if _, err := r.nameOf(&request); err != nil || request.Origin != want {
+			if _, err := r.lookAt(&request); err != nil || request.Origin != want {
 				t.Errorf("%s is %q, %v; want %q", source, request.Origin, err, want)
 			}
 		}

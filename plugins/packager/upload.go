@@ -102,7 +102,7 @@ func (p *Packager) installUpload(path string, r *http.Request) (Uploaded, error)
 		ID: query.Get("operation"), Verb: records.Install, Source: path, Uploaded: true, Origin: records.Local, FromHere: isLoopback(r),
 		Replace: query.Get("replace") == "true", Downgrade: query.Get("downgrade") == "true", Grant: query.Get("grant") == "true",
 	}
-	if asked.ID, err = p.beginWithID(m.Name, asked); err != nil {
+	if asked.ID, err = p.beginUpload(m, asked); err != nil {
 		return Uploaded{}, err
 	}
 	return Uploaded{

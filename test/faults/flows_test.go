@@ -35,13 +35,19 @@ func newFlowSite(t *testing.T) *flowSite {
 }
 
 // linesPackage writes a version of the package whose program is that, and returns its directory.
-func (s *flowSite) linesPackage(name, version, program string) string {
+// Its instance waits at the gate where the keys "start" and "end" say so.
+func (s *flowSite) linesPackage(name, version, program string, gates ...string) string {
 	s.t.Helper()
 	dir := filepath.Join(filepath.Dir(s.root), name)
 	must(s.t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))
 	must(s.t, os.Link(programs+"/"+program, filepath.Join(dir, "bin", "program")))
+	keys := fmt.Sprintf("file = %q", s.kept)
+	for _, key := range gates {
+		keys += fmt.Sprintf(", %s = %q", key, s.gate())
+	}
 	configuration := map[string]string{
-		"lines":     fmt.Sprintf("configuration = { file = %q }", s.kept),
+		"lines":     "configuration = { " + keys + " }",
+		"gated":     "configuration = { " + keys + " }",
 		"versioned": `configuration = { version = "2", fails = true }`,
 	}[program]
 	write(s.t, filepath.Join(dir, "plugin.toml"), fmt.Appendf(nil, `name = "lines"
@@ -164,68 +170,6 @@ func TestPluginPublishesToItsSource(t *testing.T) {
 		t.Errorf("to a stopped flow: %v", err)
 	}
 	h.end()
-}
-
-// Each cell of the table of a flow's state and its plugin's readiness, with real processes:
-// processed, queued and processed once the cause is gone, or rejected.
-func TestEffectsOfFlowAndPluginState(t *testing.T) {
-	t.Parallel()
-	condition := func(cause, mend func(*flowSite, *host)) [2]func(*flowSite, *host) {
-		return [2]func(*flowSite, *host){cause, mend}
-	}
-	call := func(method string, params map[string]any) func(*flowSite, *host) {
-		return func(s *flowSite, h *host) {
-			h.must(method, params, nil)
-			s.settled(h)
-		}
-	}
-	install := func(name, version, program string) func(*flowSite, *host) {
-		return func(s *flowSite, h *host) { s.install(h, s.linesPackage(name, version, program)) }
-	}
-	lines := map[string]any{"package": "lines"}
-	conditions := map[string][2]func(*flowSite, *host){
-		"installed": condition(func(*flowSite, *host) {}, func(*flowSite, *host) {}),
-		"disabled":  condition(call("Packager.disable", lines), call("Packager.enable", lines)),
-		"down":      condition(call("Controller.deactivate", map[string]any{"callsign": "Lines"}), call("Controller.activate", map[string]any{"callsign": "Lines"})),
-		"failed":    condition(install("failing", "2.0.0", "versioned"), call("Packager.rollback", lines)),
-		"invalid":   condition(install("dumb", "2.0.0", "counter"), install("mended", "3.0.0", "lines")),
-	}
-	effects := map[string]map[string]string{
-		"run":   {"installed": "processed", "disabled": "rejected", "down": "queued", "failed": "queued", "invalid": "queued"},
-		"pause": {"installed": "queued", "disabled": "queued", "down": "queued", "failed": "queued", "invalid": "queued"},
-		"stop":  {"installed": "rejected", "disabled": "rejected", "down": "rejected", "failed": "rejected", "invalid": "rejected"},
-	}
-	for name, c := range conditions {
-		t.Run(name, func(t *testing.T) {
-			runBeside(t)
-			s := newFlowSite(t)
-			h := s.startWithLines()
-			c[0](s, h)
-			want := 0
-			for _, verb := range []string{"stop", "pause", "run"} {
-				h.must("Flows."+verb, map[string]any{"flow": "texts"}, nil)
-				effect, now := effects[verb][name], flowsOf(h)["texts"]
-				if now.Effect != effect || (now.Why == "") != (effect == "processed") {
-					t.Errorf("after %s it is %+v, want %s", verb, now, effect)
-				}
-				status, answer, err := post(h, verb, verb)
-				must(t, err)
-				if accepted := effect != "rejected"; accepted != (status == http.StatusAccepted) || !accepted && status != http.StatusConflict {
-					t.Errorf("after %s the answer is %d %s", verb, status, answer)
-				} else if accepted {
-					want++
-				}
-			}
-			c[1](s, h)
-			drained(h)
-			text, err := os.ReadFile(s.kept)
-			must(t, err)
-			if got := strings.Count(string(text), "\n"); got != want {
-				t.Errorf("the sink has %q, want %d messages", text, want)
-			}
-			h.end()
-		})
-	}
 }
 
 // publisher numbers its messages, and goes on to the next when the last was accepted.

@@ -196,6 +196,21 @@ func (r Record) Status() string {
 	return state
 }
 
+// HidesFlows reports whether a first installation has not come so far, or has failed before it
+// came so far, that the package's flows are known.
+func (r Record) HidesFlows() bool {
+	phase := Waiting
+	switch {
+	case r.Serving != nil || r.Flows != nil || r.State == Removing:
+		return false
+	case r.Operation != nil:
+		phase = r.Operation.Phase
+	case r.Failure != nil:
+		phase = r.Failure.Phase
+	}
+	return slices.Contains([]Phase{Waiting, Fetching, Verifying}, phase)
+}
+
 // title returns what the operation does, as "upgrade to 2.0.0".
 func (o *Operation) title() string {
 	version := o.Request.Version
