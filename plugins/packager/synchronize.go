@@ -116,8 +116,7 @@ func (p *Packager) plan() ([]agreement.Action, error) {
 	}
 	archives := make(map[string]bool)
 	for _, e := range entries {
-		_, _, whole, _ := p.database.Find(e.Digest)
-		archives[e.Digest] = whole
+		archives[e.Digest] = p.database.HasArchive(e)
 	}
 	for _, record := range p.records.All() {
 		if record.Operation != nil {

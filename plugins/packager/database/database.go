@@ -184,11 +184,15 @@ func (d *Database) Find(digest string) (e Entry, path string, found bool, err er
 		if e.Digest != digest {
 			continue
 		}
-		path := d.blobPath(e.Blob)
-		info, err := os.Stat(path)
-		return e, path, err == nil && info.Size() == e.Size, nil
+		return e, d.blobPath(e.Blob), d.HasArchive(e), nil
 	}
 	return Entry{}, "", false, nil
+}
+
+// HasArchive reports whether the archive of an entry is there and has the size that it had.
+func (d *Database) HasArchive(e Entry) bool {
+	info, err := os.Stat(d.blobPath(e.Blob))
+	return err == nil && info.Size() == e.Size
 }
 
 // Add moves the archive at path, whose contents are on disk, into the database. Blob and Size
