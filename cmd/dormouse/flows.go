@@ -19,7 +19,8 @@ import (
 	"dormouse/internal/bytesize"
 )
 
-// flowRecord is a flow as Flows.list and Flows.show return it.
+// flowRecord is a flow as Flows.list and Flows.show return it, or a topic that is bound to an engine
+// elsewhere, with a Remote.
 type flowRecord struct {
 	Name      string   `json:"name"`
 	Kind      string   `json:"kind"`
@@ -47,6 +48,13 @@ type flowRecord struct {
 		Reason string `json:"reason"`
 		Again  string `json:"again"`
 	} `json:"first"`
+	Remote *struct {
+		Topic     string `json:"topic"`
+		Engine    string `json:"engine"`
+		Subject   string `json:"subject"`
+		Connected bool   `json:"connected"`
+		WhyTaking string `json:"whytaking"`
+	} `json:"remote"`
 }
 
 // callAndDecode calls a method of Flows and decodes its result.
@@ -68,63 +76,22 @@ func flowListVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot list the flows: %w", err)
 		}
-		remotes, err := c.remoteTopics(ctx)
-		if err != nil {
-			return err
-		}
 		return printJSONOrText(t, format, "flows", answer, func(all []flowRecord) string {
-			if len(all)+len(remotes) == 0 {
+			if len(all) == 0 {
 				return "no package declares a flow\n"
 			}
 			rows := table{}
 			rows.addRow("FLOW", "KIND", "STATE", "WAITING", "SIZE", "OLDEST", "IN/S", "OUT/S", "DEAD", "WHY IT WAITS")
 			for _, f := range all {
-				rows.addRow(f.Name, textOrDash(f.Kind), f.State, fmt.Sprint(f.Messages), bytesOrDash(f.Bytes), f.oldestText(), rateText(f.In), rateText(f.Out), fmt.Sprint(f.Dead), errorCell(f.Why))
-			}
-			for _, r := range remotes {
-				rows.addRow(r.Queue, "remote", "-", fmt.Sprint(r.Messages), bytesOrDash(r.Bytes), r.oldestText(), "-", "-", fmt.Sprint(r.Dead), errorCell(r.why()))
+				in, out := rateText(f.In), rateText(f.Out)
+				if f.Remote != nil {
+					in, out = "-", "-"
+				}
+				rows.addRow(f.Name, textOrDash(f.Kind), textOrDash(f.State), fmt.Sprint(f.Messages), bytesOrDash(f.Bytes), f.oldestText(), in, out, fmt.Sprint(f.Dead), errorCell(f.Why))
 			}
 			return rows.alignedText(t.width)
 		})
 	}
-}
-
-// remoteTopic is a topic that is bound to an engine elsewhere, as Flows.status returns it.
-type remoteTopic struct {
-	Queue     string    `json:"queue"`
-	Messages  int64     `json:"messages"`
-	Bytes     int64     `json:"bytes"`
-	Dead      int64     `json:"dead"`
-	Oldest    time.Time `json:"oldest"`
-	Why       string    `json:"why"`
-	WhyTaking string    `json:"whytaking"`
-}
-
-// remoteTopics returns the topics that are bound to engines elsewhere.
-func (c *client) remoteTopics(ctx context.Context) ([]remoteTopic, error) {
-	status, err := callAndDecode[struct {
-		Remotes []remoteTopic `json:"remotes"`
-	}](ctx, c, "status", nil)
-	if err != nil {
-		return nil, fmt.Errorf("cannot list the topics that are bound elsewhere: %w", err)
-	}
-	return status.Remotes, nil
-}
-
-// oldestText returns how long the oldest message has waited here, a dash if none does.
-func (r remoteTopic) oldestText() string {
-	if r.Messages == 0 || r.Oldest.IsZero() {
-		return "-"
-	}
-	return formatAge(time.Since(r.Oldest))
-}
-
-// why returns why messages wait here for the engine, else why they wait in the engine.
-func (r remoteTopic) why() string {
-	if r.Why != "" {
-		return r.Why
-	}
-	return r.WhyTaking
 }
 
 // oldestText returns how long the oldest message waits, a dash if none does.
@@ -168,6 +135,10 @@ func (f flowRecord) detailsText() string {
 	}
 	add("flow", f.Name)
 	add("kind", f.Kind)
+	if f.Remote != nil {
+		f.addRemoteRows(add)
+		return rows.alignedText(0)
+	}
 	add("package", f.Package)
 	add("instance", f.Instance)
 	add("state", f.State)
@@ -176,7 +147,7 @@ func (f flowRecord) detailsText() string {
 	add("takes", strings.Join(f.Takes, ", "))
 	add("gives", strings.Join(f.Gives, ", "))
 	add("unrouted", f.Unrouted)
-	add("waiting", fmt.Sprintf("%d, %s, the oldest for %s", f.Messages, bytesize.Format(f.Bytes), f.oldestText()))
+	add("waiting", f.waitingText())
 	if f.First != nil {
 		add("the first", fmt.Sprintf("has failed %d times, again at %s: %s", f.First.Failed, parseTimeOrZero(f.First.Again).Local().Format(time.DateTime), f.First.Reason))
 	}
@@ -184,6 +155,25 @@ func (f flowRecord) detailsText() string {
 	add("so far", fmt.Sprintf("%d published, %d processed, %d failed attempts", f.Published, f.Processed, f.Failures))
 	add("dead", fmt.Sprint(f.Dead))
 	return rows.alignedText(0)
+}
+
+// addRemoteRows adds everything about a topic that is bound to an engine elsewhere.
+func (f flowRecord) addRemoteRows(add func(name, value string)) {
+	add("topic", f.Remote.Topic)
+	add("engine", f.Remote.Engine)
+	add("subject", f.Remote.Subject)
+	add("reached", map[bool]string{true: "yes", false: "no"}[f.Remote.Connected])
+	add("why it waits", f.Why)
+	if f.Remote.WhyTaking != f.Why {
+		add("why not taken", f.Remote.WhyTaking)
+	}
+	add("waiting", f.waitingText())
+	add("dead", fmt.Sprint(f.Dead))
+}
+
+// waitingText returns how much waits, and for how long.
+func (f flowRecord) waitingText() string {
+	return fmt.Sprintf("%d, %s, the oldest for %s", f.Messages, bytesize.Format(f.Bytes), f.oldestText())
 }
 
 // flowStateVerb returns the function that prepares the verb run, pause or stop, whose states are

@@ -78,17 +78,18 @@ func TestFlowListOfBoundTopic(t *testing.T) {
 	h := startHost(t, t.TempDir(), "[[flows.remote]]\ntopic = \"frames\"\nnats = \"nats://127.0.0.1:1\"\nsubject = \"tv.frames\"\n")
 	h.wait(t, "ready")
 	for late := time.Now().Add(testPatience); ; <-time.After(10 * time.Millisecond) {
-		var st struct {
-			Remotes []remoteTopic `json:"remotes"`
-		}
-		if err := h.ask(t, "Flows.status", nil, &st); err == nil && len(st.Remotes) == 1 && st.Remotes[0].why() != "" {
+		var all []flowRecord
+		if err := h.ask(t, "Flows.list", nil, &all); err == nil && len(all) == 1 && strings.Contains(all[0].Why, "cannot reach") {
 			break
 		}
 		if time.Now().After(late) {
 			t.Fatal("the host does not say why the topic waits")
 		}
 	}
-	h.dormouse(t, "flow", "list").expect(t, exitDone, "remote/frames  remote", "cannot reach the NATS server")
+	h.dormouse(t, "flow", "list").expect(t, exitDone, "remote/frames  remote  -", "cannot reach the NATS server")
+	h.dormouse(t, "flow", "list", "-o", "json").expect(t, exitDone, `"kind": "remote"`, `"subject": "tv.frames"`)
+	h.dormouse(t, "flow", "show", "remote/frames").expect(t, exitDone, "subject", "tv.frames", "reached", "no", "cannot reach the NATS server")
+	h.dormouse(t, "flow", "show", "remote/none").expect(t, exitFailed, "!no [[flows.remote]] binds the topic")
 }
 
 // The verbs about flows set states by name, and say why nothing is published.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/internal/jsonrpc"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
@@ -66,7 +67,7 @@ func messageFromRequest(r *http.Request) (*shellpb.Message, error) {
 	m := &shellpb.Message{Id: r.Header.Get(idHeader), ContentType: r.Header.Get("Content-Type")}
 	if text := strings.TrimSpace(r.Header.Get(metadataHeader)); text != "" {
 		if err := json.Unmarshal([]byte(text), &m.Metadata); err != nil {
-			return nil, fmt.Errorf("%w: the header %s is not a JSON object of texts: %w", ErrInvalid, metadataHeader, err)
+			return nil, fmt.Errorf("%w: the header %s is not a JSON object of strings: %w", ErrInvalid, metadataHeader, jsonrpc.DecodeError(err))
 		}
 	}
 	body, err := io.ReadAll(r.Body)

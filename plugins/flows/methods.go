@@ -1,7 +1,6 @@
 package flows
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -10,6 +9,7 @@ import (
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/internal/jsonrpc"
 	"dormouse/internal/queue"
 	"dormouse/plugins/access"
 	"dormouse/shell"
@@ -54,17 +54,8 @@ func NeededAccess(callsign string, c shell.Call) (access.Role, access.Target) {
 // readParams decodes the parameters of a call into to. A member that to does not have is an
 // ErrBadRequest.
 func readParams(params json.RawMessage, to any) error {
-	if len(bytes.TrimSpace(params)) == 0 || string(params) == "null" {
-		return nil
-	}
-	decoder := json.NewDecoder(bytes.NewReader(params))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(to)
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%w: %s must not be of the type %s", ErrBadRequest, cmp.Or(wrong.Field, "the whole"), wrong.Value)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s", ErrBadRequest, strings.TrimPrefix(err.Error(), "json: "))
+	if err := jsonrpc.DecodeParams(params, to); err != nil {
+		return fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	return nil
 }
@@ -102,12 +93,17 @@ func servePublish(ctx context.Context, f *Flows, params json.RawMessage) (any, e
 	return receipt{r.ID, r.Seen}, err
 }
 
-// serveList returns all flows.
+// serveList returns all flows, and behind them the bound topics.
 func serveList(ctx context.Context, f *Flows, params json.RawMessage) (any, error) {
 	if err := readParams(params, &struct{}{}); err != nil {
 		return nil, err
 	}
-	return f.records(ctx)
+	all, err := f.records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	remotes, err := f.remoteRecords(ctx)
+	return append(all, remotes...), err
 }
 
 // flowParams name a flow.
@@ -115,11 +111,14 @@ type flowParams struct {
 	Flow string `json:"flow"`
 }
 
-// serveShow returns one flow.
+// serveShow returns one flow, or one bound topic by the name of its queue.
 func serveShow(ctx context.Context, f *Flows, params json.RawMessage) (any, error) {
 	var p flowParams
 	if err := readParams(params, &p); err != nil {
 		return nil, err
+	}
+	if strings.HasPrefix(p.Flow, remotePrefix) {
+		return f.remoteRecordOf(ctx, p.Flow)
 	}
 	w, err := f.find(p.Flow)
 	if err != nil {

@@ -8,13 +8,15 @@ import (
 	"dormouse/internal/queue"
 )
 
-// record is a flow as clients see it.
+// record is a flow as clients see it, or a bound topic by the name of its queue.
 type record struct {
-	Name    string            `json:"name"`
-	Kind    configs.FlowKind  `json:"kind,omitempty"` // of a placeholder the last one; all else of the declaration is absent
+	Name string `json:"name"`
+	// Kind of a placeholder is the last one, all else of the declaration is absent; of a bound
+	// topic it is KindRemote.
+	Kind    configs.FlowKind  `json:"kind,omitempty"`
 	Package string            `json:"package,omitempty"`
 	Plugin  string            `json:"instance,omitempty"`
-	State   configs.FlowState `json:"state"`
+	State   configs.FlowState `json:"state,omitempty"` // absent of a bound topic
 	// Effect is what becomes of a message now: "processed", "queued" or "rejected"; "unknown"
 	// for a placeholder that no package under way may declare. Why says why the plugin does not get it, or why it did not get the
 	// last one.
@@ -48,6 +50,9 @@ type record struct {
 
 	// First says how it goes with the first message, if it has failed.
 	First *firstMessage `json:"first,omitempty"`
+
+	// Remote is what is known of a bound topic besides.
+	Remote *RemoteTopic `json:"remote,omitempty"`
 }
 
 // firstMessage is what is known of the first message of a flow once it has failed.

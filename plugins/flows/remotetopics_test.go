@@ -122,6 +122,19 @@ func TestBoundTopicIsShown(t *testing.T) {
 	if len(st.Remotes) != 1 || st.Remotes[0].Why != "the server is down" {
 		t.Errorf("the bound topics are %+v", st.Remotes)
 	}
+	var all []record
+	call("list", "", &all)
+	if len(all) != 1 || all[0].Name != "remote/lines" || all[0].Kind != KindRemote || all[0].Effect != "queued" || all[0].Why != "the server is down" {
+		t.Errorf("the list has %+v", all)
+	}
+	var one record
+	call("show", `{"flow": "remote/lines"}`, &one)
+	if one.Remote == nil || one.Remote.Topic != "lines" || one.Why != "the server is down" {
+		t.Errorf("the topic is shown as %+v", one)
+	}
+	if _, err := b.Invoke(t.Context(), shell.Call{Method: "show", Params: json.RawMessage(`{"flow": "remote/none"}`)}); err == nil {
+		t.Error("a topic that is not bound is shown")
+	}
 	var letters []deadRecord
 	call("dead", `{"flow": "remote/lines"}`, &letters)
 	if len(letters) != 1 || letters[0].Why != "too long" {

@@ -1,12 +1,12 @@
 package packager
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
 	"path/filepath"
 
+	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/access"
 	"dormouse/plugins/packager/oci"
 	"dormouse/plugins/packager/records"
@@ -84,17 +84,14 @@ const maxText = 4096
 
 // readParams reads the parameters of a call. Members that the Packager does not know are errors.
 func readParams(raw json.RawMessage) (a params, err error) {
-	if len(raw) == 0 || string(raw) == "null" {
-		return a, nil
-	}
-	d := json.NewDecoder(bytes.NewReader(raw))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&a); err != nil {
+	if err := jsonrpc.DecodeParams(raw, &a); err != nil {
 		return a, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	for _, text := range []string{a.Package, a.Version, a.Architecture, a.Operation, a.ID} {
-		if len(text) > maxText {
-			return a, fmt.Errorf("%w: a text has more than %d bytes", ErrBadRequest, maxText)
+	for _, text := range []struct{ name, value string }{
+		{"package", a.Package}, {"version", a.Version}, {"architecture", a.Architecture}, {"operation", a.Operation}, {"id", a.ID},
+	} {
+		if len(text.value) > maxText {
+			return a, fmt.Errorf("%w: %q must have at most %d bytes, and has %d", ErrBadRequest, text.name, maxText, len(text.value))
 		}
 	}
 	return a, nil

@@ -229,6 +229,27 @@ func TestWrongRequests(t *testing.T) {
 	})
 }
 
+// Wrong parameters are told by their names, in words.
+func TestWordsForWrongParameters(t *testing.T) {
+	run(t, func(r *rig) {
+		for _, test := range []struct {
+			method string
+			params any
+			want   string
+		}{
+			{"install", map[string]any{"package": 1}, `wrong parameters: "package" must be a string, not a number`},
+			{"install", map[string]any{"package": "p", "grant": "yes"}, `wrong parameters: "grant" must be true or false, not a string`},
+			{"install", map[string]any{"pakage": "p"}, `wrong parameters: "pakage" is not known here`},
+			{"enable", []string{"p"}, `wrong parameters: the whole must be an object, not an array`},
+			{"show", map[string]any{"package": strings.Repeat("p", maxText+1)}, `wrong parameters: "package" must have at most 4096 bytes, and has 4097`},
+		} {
+			if _, err := r.call(test.method, test.params); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("%s %v: %v, want %s", test.method, test.params, err, test.want)
+			}
+		}
+	})
+}
+
 // What Thunder's clients of its Packager call is answered as there: null at once.
 func TestThundersPackager(t *testing.T) {
 	run(t, func(r *rig) {
