@@ -139,7 +139,7 @@ func TestStorm(t *testing.T) {
 		for caller := range 3 {
 			all.Go(func() {
 				for n := 0; ctx.Err() == nil; n++ {
-					limited, done := context.WithTimeout(ctx, 10*time.Second)
+					limited, done := context.WithTimeout(ctx, time.Minute)
 					err := call(limited, fmt.Sprintf("%s %d %d", kind, caller, n))
 					done()
 					if ctx.Err() != nil {

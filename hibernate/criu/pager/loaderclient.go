@@ -53,7 +53,12 @@ func newUnstartedLoaderClient() *loaderClient {
 // nil if there is none, because all memory is loaded, and an error if the loader has ended
 // before; see hibernate.Engine.
 func RejoinLoader(loaderDir string) (unfinished hibernate.Loading, err error) {
-	defer reapEndedLoaders()
+	defer func() {
+		if unfinished == nil {
+			awaitAndReapLoaderOf(loaderDir)
+		}
+		reapEndedLoaders()
+	}()
 	entries, err := os.ReadDir(loaderDir)
 	if len(entries) == 0 {
 		if errors.Is(err, os.ErrNotExist) {

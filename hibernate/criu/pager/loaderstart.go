@@ -9,10 +9,12 @@ import (
 	"path/filepath"
 	"strconv"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"dormouse/internal/procfs"
+	"dormouse/internal/reap"
 	"dormouse/internal/unixsock"
 )
 
@@ -34,6 +36,27 @@ func reapEndedLoaders() {
 	for _, child := range procfs.Children(os.Getpid()) {
 		if procfs.HasEnded(child) && IsLoader(child) {
 			_, _ = syscall.Wait4(child, nil, syscall.WNOHANG, nil) // another goroutine may have reaped it
+		}
+	}
+}
+
+// loaderEndLimit is how long a loader that has removed its socket may take to end.
+const loaderEndLimit = 5 * time.Second
+
+// awaitAndReapLoaderOf reaps the child that is a loader of that directory and about to end, if
+// there is one.
+func awaitAndReapLoaderOf(loaderDir string) {
+	dir, err := os.Stat(loaderDir)
+	if err != nil {
+		return
+	}
+	for _, child := range procfs.Children(os.Getpid()) {
+		if !IsLoader(child) {
+			continue
+		}
+		worksIn, err := os.Stat(fmt.Sprintf("/proc/%d/cwd", child)) // fails if the child is ending
+		if err != nil || os.SameFile(worksIn, dir) {
+			_ = reap.Child(child, loaderEndLimit) // one that hangs is reaped with the host
 		}
 	}
 }
