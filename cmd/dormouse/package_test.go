@@ -3,11 +3,14 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"dormouse/hibernate/hibernatetest"
 )
 
 // packageDir returns a directory with the files of a package.
@@ -46,7 +49,7 @@ configuration = { start = 41 }
 func keyPair(t *testing.T, password string) (private, public string) {
 	t.Helper()
 	if _, err := exec.LookPath("minisign"); err != nil {
-		t.Skip("minisign is not installed; make setup-test installs it")
+		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs minisign: %w", err))
 	}
 	dir := t.TempDir()
 	private, public = filepath.Join(dir, "k.key"), filepath.Join(dir, "k.pub")

@@ -17,6 +17,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"dormouse/configs"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/leaktest"
 	"dormouse/internal/queue"
 	"dormouse/internal/store"
@@ -42,7 +43,7 @@ type server struct {
 func startServer(t *testing.T, lines ...string) *server {
 	t.Helper()
 	if _, err := os.Stat(natsProgram); err != nil {
-		t.Skipf("there is no NATS server; make setup-test builds one: %v", err)
+		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test builds a NATS server: %w", err))
 	}
 	dir := t.TempDir()
 	s := &server{t: t, config: filepath.Join(dir, "nats.conf")}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/plugins/packager/oci/ocitest"
 )
 
@@ -29,7 +30,7 @@ func newClientFor(t *testing.T, host, credentials string) *Client {
 func skopeo(t *testing.T, args ...string) {
 	t.Helper()
 	if _, err := exec.LookPath("skopeo"); err != nil {
-		t.Skip("there is no skopeo here: run .ci/setup-test")
+		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs skopeo: %w", err))
 	}
 	out, err := exec.CommandContext(t.Context(), "skopeo", append([]string{"--insecure-policy"}, args...)...).CombinedOutput()
 	if err != nil {

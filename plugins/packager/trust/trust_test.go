@@ -3,6 +3,7 @@ package trust
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"aead.dev/minisign"
 
 	"dormouse/configs"
+	"dormouse/hibernate/hibernatetest"
 )
 
 var sums = []byte("text of SHA256SUMS\n")
@@ -99,7 +101,7 @@ func TestAdmit(t *testing.T) {
 // What Debian's minisign makes is read here, and the other way round.
 func TestMinisign(t *testing.T) {
 	if _, err := exec.LookPath("minisign"); err != nil {
-		t.Skip("minisign is not installed; make setup-test installs it")
+		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs minisign: %w", err))
 	}
 	dir := t.TempDir()
 	run := func(input string, args ...string) {

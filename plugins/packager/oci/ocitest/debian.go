@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"regexp"
 	"testing"
+
+	"dormouse/hibernate/hibernatetest"
 )
 
 // debianProgram is Debian's registry, which .ci/setup-test fetches.
@@ -22,7 +24,7 @@ var listening = regexp.MustCompile(`listening on (127\.0\.0\.1:\d+)`)
 func StartDebian(t *testing.T, dir, address, more string) (host string, kill func()) {
 	t.Helper()
 	if _, err := os.Stat(debianProgram); err != nil {
-		t.Skip("there is no registry here: run .ci/setup-test")
+		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs a registry: %w", err))
 	}
 	config := filepath.Join(dir, "config.yml")
 	text := fmt.Sprintf("version: 0.1\nlog: {level: info}\nstorage: {filesystem: {rootdirectory: %s/data}, delete: {enabled: true}}\nhttp: {addr: %s}\n%s", dir, address, more)
@@ -67,7 +69,7 @@ func Passwords(t *testing.T, dir, user, password string) (config string) {
 	t.Helper()
 	file := filepath.Join(dir, "htpasswd")
 	if out, err := exec.CommandContext(t.Context(), "htpasswd", "-Bbc", file, user, password).CombinedOutput(); err != nil {
-		t.Skipf("there is no htpasswd here: run .ci/setup-test (%v %s)", err, out)
+		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs htpasswd: %w: %s", err, out))
 	}
 	return "auth: {htpasswd: {realm: here, path: " + file + "}}\n"
 }
