@@ -39,7 +39,7 @@ var (
 	installingPackage   = packageOperation{name: "install", takesSource: true, flags: [][2]string{replaceFlag, downgradeFlag, grantFlag}}
 	upgradingPackage    = packageOperation{name: "upgrade", takesSource: true, flags: [][2]string{replaceFlag, downgradeFlag, grantFlag}}
 	rollingPackageBack  = packageOperation{name: "rollback"}
-	retryingPackage     = packageOperation{name: "retry"}
+	retryingPackage     = packageOperation{name: "retry", flags: [][2]string{replaceFlag, downgradeFlag, grantFlag}}
 	enablingPackage     = packageOperation{name: "enable"}
 	disablingPackage    = packageOperation{name: "disable"}
 	cancellingPackage   = packageOperation{name: "cancel", stopsWaiting: true}

@@ -2,6 +2,7 @@ package communicator
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -25,13 +26,25 @@ type packagerService struct {
 
 // likePackager returns the rule of a method that is the built-in's of that name.
 func likePackager(method string) rule {
-	return func(_ context.Context, e *endpoint, _ any) (rights, error) {
+	return func(_ context.Context, e *endpoint, message any) (rights, error) {
 		if e.PackagerAccess == nil {
 			return rights{}, nil
 		}
-		needed, target := e.PackagerAccess(configs.PackagerCallsign, shell.Call{Method: method})
+		c := shell.Call{Method: method}
+		if request, ok := message.(proto.Message); ok {
+			var err error
+			if c.Params, err = paramsOf(request); err != nil {
+				return rights{}, err
+			}
+		}
+		needed, target := e.PackagerAccess(configs.PackagerCallsign, c)
 		return rights{needed: needed, targets: []access.Target{target}}, nil
 	}
+}
+
+// paramsOf returns a request as the parameters of the method of the built-in.
+func paramsOf(request proto.Message) (json.RawMessage, error) {
+	return protojson.MarshalOptions{UseProtoNames: true}.Marshal(request)
 }
 
 // invoke calls a method of the built-in and reads its result into answer: as a whole, or as the
@@ -41,7 +54,7 @@ func (s packagerService) invoke(ctx context.Context, method string, request prot
 	if err != nil {
 		return err
 	}
-	params, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(request)
+	params, err := paramsOf(request)
 	if err != nil {
 		return err
 	}
@@ -96,7 +109,7 @@ func (s packagerService) Rollback(ctx context.Context, r *packagerpb.PackageRequ
 }
 
 // Retry begins what failed once more.
-func (s packagerService) Retry(ctx context.Context, r *packagerpb.PackageRequest) (*packagerpb.BegunResponse, error) {
+func (s packagerService) Retry(ctx context.Context, r *packagerpb.RetryRequest) (*packagerpb.BegunResponse, error) {
 	return s.begin(ctx, "retry", r)
 }
 

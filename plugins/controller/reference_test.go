@@ -242,7 +242,7 @@ them is not reported. A wake is Activated. An activation that failed is Deactiva
 ## Errors
 
 An error is ~{code, message}~, with ~data.cause~ if there is more to say; ~data.retryAfterMs~
-is when to try again. Number and message are Thunder's, in its spelling, whatever the cause.
+is when to try again, ~data.options~ which parameters, each when true, lift a refusal. Number and message are Thunder's, in its spelling, whatever the cause.
 A plugin's error has such a number too; its own text and data are passed on.
 
 A call to an instance that is not active fails with UNAVAILABLE, a call to a hibernated instance

@@ -111,7 +111,7 @@ func (o *operation) checkPrivileges(before *records.Version, c candidate) error 
 		return nil //nolint:nilerr // what can't be read any more is no measure
 	}
 	if more := c.manifest.MoreThan(old); len(more) > 0 {
-		return fmt.Errorf("%w: it asks for more than version %s: %s; --grant allows it", ErrRefused, before.Version, joinAnd(more))
+		return liftable(fmt.Errorf("%w: it asks for more than version %s: %s; --grant allows it", ErrRefused, before.Version, joinAnd(more)), "grant")
 	}
 	return nil
 }

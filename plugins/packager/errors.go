@@ -35,6 +35,29 @@ var (
 	ErrTooBig = errors.New("the upload is too big")
 )
 
+// LiftableError is an ErrRefused that each of some options of the request lifts.
+type LiftableError struct {
+	error
+
+	options []string
+}
+
+// liftable returns the error of a refusal that these options lift.
+func liftable(err error, options ...string) error { return &LiftableError{err, options} }
+
+// LiftedBy returns the options.
+func (e *LiftableError) LiftedBy() []string { return e.options }
+
+func (e *LiftableError) Unwrap() error { return e.error }
+
+// optionsThatLift returns the options that lift the refusal that err is, nil for none.
+func optionsThatLift(err error) []string {
+	if refused, ok := errors.AsType[*LiftableError](err); ok {
+		return refused.options
+	}
+	return nil
+}
+
 // InProgressError means that another operation on the package is under way.
 type InProgressError struct {
 	Package string

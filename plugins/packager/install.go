@@ -71,7 +71,7 @@ func (o *operation) bring() (c candidate, same bool, err error) {
 		return c, false, err
 	}
 	defer func() {
-		if o.p.ctx.Err() == nil { // else the next host goes on with the file
+		if o.p.ctx.Err() == nil && !o.request.Uploaded { // else the next host, or a repetition, goes on with the file
 			_ = os.Remove(f.path)
 		}
 	}()
@@ -172,11 +172,18 @@ func (o *operation) unpack(f fetched, v records.Version) (err error) {
 	return nil
 }
 
-// keepArchive moves the archive into the database.
+// keepArchive moves the archive into the database. One that was uploaded also stays where it is,
+// for a repetition of the operation.
 func (o *operation) keepArchive(path string, form archive.Form, digest *blobDigest, c candidate) error {
 	blob, size, err := digest.wait()
 	if err != nil {
 		return err
+	}
+	if o.request.Uploaded {
+		if link := path + ".linked"; os.Link(path, link) == nil {
+			path = link
+			defer func() { _ = os.Remove(link) }() // if it was not moved
+		}
 	}
 	return o.p.database.Add(path, database.Entry{
 		Name: o.name, Version: c.version.Version, Digest: c.version.Digest, Blob: blob, Size: size, Gzip: form == archive.TarGzip,
@@ -194,9 +201,9 @@ func (o *operation) checkVersion(record records.Record, version, digest string) 
 	case before.Digest == digest:
 		return nil // what failed is tried again
 	case order == 0 && !o.request.Replace:
-		return fmt.Errorf("%w: version %s is installed, and this one has other contents; --replace takes it", ErrRefused, before.Version)
+		return liftable(fmt.Errorf("%w: version %s is installed, and this one has other contents; --replace takes it", ErrRefused, before.Version), "replace")
 	case order < 0 && !o.request.Downgrade:
-		return fmt.Errorf("%w: version %s is installed, and %s is lower; --downgrade takes it", ErrRefused, before.Version, version)
+		return liftable(fmt.Errorf("%w: version %s is installed, and %s is lower; --downgrade takes it", ErrRefused, before.Version, version), "downgrade")
 	}
 	return nil
 }

@@ -35,7 +35,7 @@ var methods = map[string]method{
 
 	"enable":   {access.Operate, withPackage(serveEnable)},
 	"disable":  {access.Operate, withPackage(serveDisable)},
-	"retry":    {access.Operate, withPackage(func(p *Packager, a params) error { return p.Retry(a.Package, a.Operation) })},
+	"retry":    {access.Operate, withPackage(serveRetry)}, // with options that lift a refusal, access.Admin
 	"rollback": {access.Operate, withPackage(serveRollback)},
 	"cancel":   {access.Operate, withPackage(func(p *Packager, a params) error { return p.Cancel(a.Package) })},
 
@@ -51,6 +51,9 @@ var methods = map[string]method{
 // call is about. A method that it does not have needs access.Read, and then fails.
 func NeededAccess(callsign string, c shell.Call) (access.Role, access.Target) {
 	about := access.Target{Callsign: callsign, Method: c.Method}
+	if c.Method == "retry" && liftsRefusal(c.Params) {
+		return access.Admin, about // as of what was refused
+	}
 	if m, ok := methods[c.Method]; ok {
 		return m.access, about
 	}
@@ -222,6 +225,17 @@ func serveEnable(p *Packager, a params) error {
 
 func serveDisable(p *Packager, a params) error {
 	return p.begin(a.Package, a.request(records.Disable))
+}
+
+func serveRetry(p *Packager, a params) error {
+	return p.Retry(a.Package, a.request(records.Upgrade))
+}
+
+// liftsRefusal reports whether the parameters have an option that lifts a refusal of an
+// installation. Of wrong parameters it does not: the method refuses them.
+func liftsRefusal(raw json.RawMessage) bool {
+	a, err := readParams(raw)
+	return err == nil && (a.Replace || a.Downgrade || a.Grant)
 }
 
 func serveRollback(p *Packager, a params) error {

@@ -30,8 +30,9 @@ type operation struct {
 	ctx       context.Context // ends when the operation is canceled or the host stops
 	cancel    context.CancelCauseFunc
 	canceled  atomic.Bool
-	entered   bool // its record says so, or said so; Packager.mu guards it
-	committed bool // it can't be canceled any more; Packager.mu guards it
+	entered   bool             // its record says so, or said so; Packager.mu guards it
+	failed    *records.Failure // of the operation before; nil if that did not fail
+	committed bool             // it can't be canceled any more; Packager.mu guards it
 	done      chan struct{}
 }
 
@@ -209,6 +210,8 @@ var work = map[records.Verb]func(*operation) error{
 func (o *operation) run() {
 	defer o.autoRollBack()
 	defer o.release()
+	record, _ := o.p.records.Get(o.name)
+	o.failed = record.Failure
 	err := work[o.request.Verb](o)
 	if err != nil && o.p.ctx.Err() != nil {
 		return
@@ -236,6 +239,7 @@ func (o *operation) end(err error) {
 		wait = min(2*wait, 10*time.Second)
 	}
 	o.withdrawFlowsOfNone()
+	o.removeSpentUploads()
 	o.noteEnded(err)
 	o.p.collect(o.name)
 }
@@ -289,7 +293,7 @@ func (o *operation) successEvent(r records.Record) records.Event {
 
 // failure returns what is kept of an operation that failed.
 func (o *operation) failure(r records.Record, err error) *records.Failure {
-	f := &records.Failure{Request: o.request, Version: o.request.Version, Reason: err.Error(), At: o.p.options.Clock().UTC()}
+	f := &records.Failure{Request: o.request, Version: o.request.Version, Reason: err.Error(), Options: optionsThatLift(err), At: o.p.options.Clock().UTC()}
 	if r.Operation != nil {
 		f.Phase = r.Operation.Phase
 		if r.Operation.Target != nil {

@@ -53,7 +53,7 @@ func TestInstallFails(t *testing.T) {
 				if sh, ok := r.supervisor.Shell("P"); ok && !sh.State().IsDown() {
 					t.Errorf("P is %s", sh.State())
 				}
-				r.must(r.Retry("p", ""))
+				r.must(r.Retry("p", records.Request{}))
 				r.wait()
 				if record, _ := r.records.Get("p"); record.Status() != "FAILED" {
 					t.Errorf("after another try it is %s", record.Status())
@@ -127,7 +127,7 @@ func TestRollback(t *testing.T) {
 				r.expect("FAILED (rollback available)", "2.0.0", "12")
 				r.expectState("P", shell.Deactivated)
 
-				r.must(r.Retry("p", ""))
+				r.must(r.Retry("p", records.Request{}))
 				r.wait()
 				r.expect("FAILED (rollback available)", "2.0.0", "12")
 

@@ -80,8 +80,9 @@ func (o *operation) autoRollBack() {
 	}
 }
 
-// Retry repeats the operation on a package that failed, as a new operation with that id.
-func (p *Packager) Retry(name, id string) error {
+// Retry repeats the operation on a package that failed, as a new operation with the id and the
+// options of more, besides those that it had.
+func (p *Packager) Retry(name string, more records.Request) error {
 	record, found := p.records.Get(name)
 	if !found {
 		return fmt.Errorf("%w: %s", ErrUnknown, name)
@@ -90,7 +91,8 @@ func (p *Packager) Retry(name, id string) error {
 		return fmt.Errorf("%w: nothing of %s has failed", ErrNotPossible, name)
 	}
 	again := record.Failure.Request
-	again.ID, again.By = id, ""
+	again.ID, again.By = more.ID, ""
+	again.Replace, again.Downgrade, again.Grant = again.Replace || more.Replace, again.Downgrade || more.Downgrade, again.Grant || more.Grant
 	if isInstall(again.Verb) && record.State == records.Failed && record.Serving != nil && record.Failure.Version == record.Serving.Version {
 		again.Unpacked = record.Serving.Digest
 	}

@@ -17,10 +17,12 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/plugins/access"
 	"dormouse/plugins/packager/archive"
 	"dormouse/plugins/packager/manifest"
 	"dormouse/plugins/packager/oci"
 	"dormouse/plugins/packager/records"
+	"dormouse/plugins/thunder"
 	"dormouse/shell"
 )
 
@@ -270,5 +272,87 @@ func TestThundersPackager(t *testing.T) {
 		}
 		r.wait()
 		r.expect("INSTALLED", "1.0.0", "1")
+	})
+}
+
+// What an upload was refused for is lifted by an option of retry, for which the archive is kept; it
+// goes when nothing would need it any more.
+func TestRetryLiftsRefusal(t *testing.T) {
+	runWith(t, func(o *Options) { o.Config.Caps.Environment = []string{"LANG"} }, func(r *rig) {
+		uploads := func() (names []string) {
+			entries, err := os.ReadDir(r.dirs.UploadDir())
+			r.must(err)
+			for _, e := range entries {
+				if strings.Contains(e.Name(), "upload-") {
+					names = append(names, e.Name())
+				}
+			}
+			return names
+		}
+		upload := func(manifest string) {
+			r.Helper()
+			if answer := r.upload(r.build(r.write(manifest)), "package=p"); answer.Code != http.StatusAccepted {
+				r.Fatalf("the upload is answered with %d %s", answer.Code, answer.Body)
+			}
+			r.wait()
+		}
+		refused := func(option, status string) {
+			r.Helper()
+			record, _ := r.records.Get("p")
+			if record.Failure == nil || !slices.Equal(record.Failure.Options, []string{option}) || record.Status() != status {
+				t.Errorf("it is %s, refused with %+v", record.Status(), record.Failure)
+			}
+			if left := uploads(); len(left) != 1 {
+				t.Errorf("kept for a repetition: %q", left)
+			}
+		}
+		upload(manifestText("p", "2.0.0", "") + instanceText("P", "2", ""))
+		r.expect("INSTALLED", "2.0.0", "2")
+
+		upload(manifestText("p", "1.0.0", "") + instanceText("P", "1", ""))
+		refused("downgrade", "INSTALLED (upgrade to 1.0.0 failed)")
+		r.must(r.Retry("p", records.Request{Downgrade: true}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "21")
+
+		asksMore := manifestText("p", "3.0.0", "") + instanceText("P", "3", "") + "environment = { LANG = \"x\" }\n"
+		upload(asksMore)
+		refused("grant", "INSTALLED (upgrade to 3.0.0 failed)")
+		upload(asksMore) // the one before goes
+		refused("grant", "INSTALLED (upgrade to 3.0.0 failed)")
+		if _, err := r.call("retry", map[string]any{"package": "p", "grant": true}); err != nil {
+			t.Error(err)
+		}
+		r.wait()
+		r.expect("INSTALLED", "3.0.0", "213")
+		if left := uploads(); len(left) > 0 {
+			t.Errorf("left of uploads: %q", left)
+		}
+		if answer := r.upload(r.build(r.write(manifestText("q", "1.0.0", ""))), "package=p"); answer.Code != http.StatusBadRequest {
+			t.Errorf("another package is answered with %d %s", answer.Code, answer.Body)
+		}
+	})
+}
+
+// A retry that lifts a refusal needs the role of what was refused; a refusal of a removal says what
+// lifts it.
+func TestRefusalsSayWhatLiftsThem(t *testing.T) {
+	for params, want := range map[string]access.Role{
+		`{"package":"p"}`: access.Operate, `{"package":"p","grant":true}`: access.Admin, `{"package":"p","GRANT":true}`: access.Admin,
+		`{"package":"p","downgrade":true}`: access.Admin, `{"package":"p","replace":true}`: access.Admin, `{"package":"p","replace":false}`: access.Operate,
+	} {
+		if got, _ := NeededAccess(Callsign, shell.Call{Method: "retry", Params: []byte(params)}); got != want {
+			t.Errorf("%s needs %v", params, got)
+		}
+	}
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.flows.mu.Lock()
+		r.flows.holding = []string{"frames"}
+		r.flows.mu.Unlock()
+		_, err := r.call("uninstall", map[string]any{"package": "p"})
+		if got := thunder.DataOf(err).Options; !slices.Equal(got, []string{"drain", "discard"}) {
+			t.Errorf("%v is lifted by %q", err, got)
+		}
 	})
 }

@@ -26,7 +26,7 @@ func TestGRPCHasTheSameMembers(t *testing.T) {
 		{[]summary{list}, "packages", &packagerpb.ListResponse{}},
 		{details{
 			summary: list, Operation: &operationView{Source: "x", Target: "x", By: "x", Begun: at, Done: 1, Total: 2},
-			Failure: &failureView{Version: "x", Log: []string{"x"}, At: at}, Versions: []versionView{{Source: "x", Key: "x", Installed: at}},
+			Failure: &failureView{Version: "x", Log: []string{"x"}, Options: []string{"x"}, At: at}, Versions: []versionView{{Source: "x", Key: "x", Installed: at}},
 			Instances: []instanceView{{"P", "activated"}}, Flows: []string{"x"}, Provides: []string{"x"}, Uses: []string{"x"}, Missing: []string{"x"}, Verbs: []string{"x"},
 		}, "", &packagerpb.PackageDetails{}},
 		{[]historyLine{{From: "x", To: "x", Source: "x", By: "x", Reason: "x", Begun: at, Ended: at}}, "operations", &packagerpb.HistoryResponse{}},
@@ -48,7 +48,8 @@ func TestGRPCHasTheSameMembers(t *testing.T) {
 	for _, request := range []proto.Message{
 		&packagerpb.InstallRequest{Package: "x", Version: "x", Architecture: "x", Operation: "x", Replace: true, Downgrade: true, Grant: true},
 		&packagerpb.UninstallRequest{Package: "x", Operation: "x", Drain: true, Discard: true, Force: true, Purge: true},
-		&packagerpb.PackageRequest{Package: "x", Operation: "x"}, &packagerpb.HistoryRequest{Package: "x"},
+		&packagerpb.PackageRequest{Package: "x", Operation: "x"}, &packagerpb.RetryRequest{Package: "x", Operation: "x", Replace: true, Downgrade: true, Grant: true},
+		&packagerpb.HistoryRequest{Package: "x"},
 		&packagerpb.SyncRequest{Dryrun: true, Really: true}, &packagerpb.RestoreRequest{Package: "x", Id: "x"},
 	} {
 		raw, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(request)

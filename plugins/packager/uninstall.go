@@ -31,14 +31,19 @@ func (p *Packager) checkRemovable(record records.Record, r records.Request) erro
 		return nil
 	}
 	var errs []error
+	var lifted []string
 	if users := p.usersOf(record); len(users) > 0 {
 		errs = append(errs, fmt.Errorf("%s need what it provides: --force removes it all the same", strings.Join(users, ", ")))
+		lifted = []string{"force"}
 	}
 	if holding := p.holding(record.Name); len(holding) > 0 && !r.Drain && !r.Discard {
 		errs = append(errs, fmt.Errorf("its flows %s hold messages: --drain waits until they are done, --discard removes them", strings.Join(holding, ", ")))
+		if lifted == nil {
+			lifted = []string{"drain", "discard"}
+		}
 	}
 	if len(errs) > 0 {
-		return fmt.Errorf("%w to uninstall %s: %w", ErrRefused, record.Name, errors.Join(errs...))
+		return liftable(fmt.Errorf("%w to uninstall %s: %w", ErrRefused, record.Name, errors.Join(errs...)), lifted...)
 	}
 	return nil
 }

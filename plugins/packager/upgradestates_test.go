@@ -244,7 +244,7 @@ func TestInterrupted(t *testing.T) {
 			t.Errorf("after two it is %s since %+v", record.Status(), record.Failure)
 		}
 		close(r.probes)
-		r.must(r.Retry("p", ""))
+		r.must(r.Retry("p", records.Request{}))
 		r.wait()
 		r.expect("INSTALLED", "1.0.0", "1")
 	})

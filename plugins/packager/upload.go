@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/url"
@@ -25,7 +26,7 @@ type Uploaded struct {
 
 // serveUpload takes an archive, which is the body of a request, and begins its installation. It is
 // written to the disk as it arrives; max-size in [packages] bounds it. The options of an installation stand
-// in the query: replace, downgrade, grant, operation.
+// in the query: package (the name that it must have), replace, downgrade, grant, operation.
 func (p *Packager) serveUpload(w http.ResponseWriter, r *http.Request) {
 	answer, err := p.upload(w, r)
 	if err != nil {
@@ -98,6 +99,9 @@ func (p *Packager) installUpload(path string, r *http.Request) (Uploaded, error)
 		return Uploaded{}, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
 	query := r.URL.Query()
+	if named := query.Get("package"); named != "" && named != m.Name {
+		return Uploaded{}, fmt.Errorf("%w: it is the package %s and not %s", ErrBadRequest, m.Name, named)
+	}
 	asked := records.Request{
 		ID: query.Get("operation"), Verb: records.Install, Source: path, Uploaded: true, Origin: records.Local, FromHere: isLoopback(r),
 		Replace: query.Get("replace") == "true", Downgrade: query.Get("downgrade") == "true", Grant: query.Get("grant") == "true",
@@ -109,6 +113,27 @@ func (p *Packager) installUpload(path string, r *http.Request) (Uploaded, error)
 		Package: m.Name, Version: m.Version, Operation: asked.ID,
 		Message: m.Name + " " + m.Version + " is in the database and among the files once it is installed; it is usable then, without a restart",
 	}, nil
+}
+
+// removeSpentUploads removes the uploaded archives of the operation, and of the one that failed
+// before it, unless retry would need them.
+func (o *operation) removeSpentUploads() {
+	needed := ""
+	if record, _ := o.p.records.Get(o.name); record.Failure != nil {
+		needed = record.Failure.Request.Source
+	}
+	spent := []records.Request{o.request}
+	if o.failed != nil {
+		spent = append(spent, o.failed.Request)
+	}
+	for _, r := range spent {
+		if !r.Uploaded || r.Source == needed {
+			continue
+		}
+		if err := os.Remove(r.Source); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			o.p.log.Error().Err(err).Str("package", o.name).Msg("cannot remove an uploaded archive")
+		}
+	}
 }
 
 // isLoopback reports whether the request came from this machine.

@@ -79,11 +79,13 @@ type operationView struct {
 
 // failureView is why the last operation failed.
 type failureView struct {
-	Verb    string    `json:"verb"`
-	Version string    `json:"version,omitempty"`
-	Phase   string    `json:"phase"`
-	Reason  string    `json:"reason"`
-	Log     []string  `json:"log"`
+	Verb    string   `json:"verb"`
+	Version string   `json:"version,omitempty"`
+	Phase   string   `json:"phase"`
+	Reason  string   `json:"reason"`
+	Log     []string `json:"log"`
+	// Options are those of retry, each of which would lift the refusal.
+	Options []string  `json:"options,omitempty"`
 	At      time.Time `json:"at"`
 }
 
@@ -112,7 +114,7 @@ func (p *Packager) details(r records.Record) details {
 		d.Operation.Done, d.Operation.Total = p.progress.of(r.Name)
 	}
 	if f := r.Failure; f != nil {
-		d.Failure = &failureView{string(f.Request.Verb), f.Version, string(f.Phase), f.Reason, append([]string{}, f.Log...), f.At}
+		d.Failure = &failureView{string(f.Request.Verb), f.Version, string(f.Phase), f.Reason, append([]string{}, f.Log...), f.Options, f.At}
 	}
 	for _, v := range []struct {
 		version *records.Version

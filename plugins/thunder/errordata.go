@@ -3,6 +3,7 @@ package thunder
 import (
 	"encoding/json"
 	"errors"
+	"reflect"
 
 	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/peer"
@@ -19,6 +20,14 @@ type ErrorData struct {
 	// Delivered says of a call that got no answer in time whether the plugin has got it, or
 	// may have.
 	Delivered *bool `json:"delivered,omitempty"`
+	// Options are parameters of the method, each of which set to true would lift the refusal.
+	Options []string `json:"options,omitempty"`
+}
+
+// Liftable is an error that parameters of the method lift, each when it is true.
+type Liftable interface {
+	error
+	LiftedBy() (options []string)
 }
 
 // DataOf returns what clients get of an error, without its cause.
@@ -33,12 +42,15 @@ func DataOf(err error) ErrorData {
 	if late, ok := errors.AsType[*shell.CallTimeoutError](err); ok {
 		d.Delivered = &late.Delivered
 	}
+	if refused, ok := errors.AsType[Liftable](err); ok {
+		d.Options = refused.LiftedBy()
+	}
 	return d
 }
 
 // JSONOrNil returns the data as a JSON object, nil if it says nothing.
 func (d ErrorData) JSONOrNil() json.RawMessage {
-	if d == (ErrorData{}) {
+	if reflect.ValueOf(d).IsZero() {
 		return nil
 	}
 	return jsonrpc.MustMarshal(d)

@@ -41,7 +41,7 @@ async function refreshFlows() {
 function fillFlow(row, flow) {
   const [name, state, waiting, oldest, rates, dead, buttons] = row.cells;
   name.replaceChildren(element("span", "callsign", flow.name), element("small", "", [flow.kind, flow.package].filter(Boolean).join(" · ")));
-  state.replaceChildren(element("span", "state " + flow.state, flow.state), " ", element("span", "soft", flow.effect));
+  state.replaceChildren(element("span", "state " + (flow.state ?? ""), flow.state), " ", element("span", "soft", flow.effect));
   if (flow.why) state.append(element("small", "error", flow.why));
   waiting.textContent = `${flow.messages} (${size(flow.bytes)})`;
   oldest.textContent = flow.messages ? `${Math.round(flow.oldest)} s` : "–";

@@ -65,10 +65,12 @@ function receive(message) {
   }
 }
 
-// errorOf returns the error of an answer, with its cause if the host says one.
+// errorOf returns the error of an answer, with its cause if the host says one, and the options that
+// would lift it if it is a refusal.
 function errorOf({ message, data }) {
-  const cause = data?.cause;
-  return new Error([message, cause].filter(Boolean).join(" "), { cause });
+  const cause = data?.cause, failure = new Error([message, cause].filter(Boolean).join(" "), { cause });
+  failure.options = data?.options ?? [];
+  return failure;
 }
 
 // call calls a method of the Controller, callOf one of any callsign.
@@ -223,9 +225,23 @@ function showLink(up) {
   link.className = up ? "soft up" : "soft";
 }
 
-setInterval(() => {
-  if (!document.hidden && socket.readyState === WebSocket.OPEN) {
-    refresh();
-    if (flowsExist) refreshFlows(); // what waits changes without events
+// Figures change without events. They are asked for while the page is seen, of the tables that are
+// on the screen.
+const onScreen = new Set(); // ids of tables
+const watcher = new IntersectionObserver((entries) => {
+  for (const { target, isIntersecting } of entries) {
+    if (isIntersecting) onScreen.add(target.dataset.shows);
+    else onScreen.delete(target.dataset.shows);
   }
-}, refreshEvery);
+  refreshWhatIsSeen();
+});
+for (const card of document.querySelectorAll("[data-shows]")) watcher.observe(card);
+
+function refreshWhatIsSeen() {
+  if (document.hidden || socket?.readyState !== WebSocket.OPEN) return;
+  if (onScreen.has("instances")) refresh();
+  if (onScreen.has("flows") && flowsExist) refreshFlows();
+}
+
+setInterval(refreshWhatIsSeen, refreshEvery);
+document.onvisibilitychange = refreshWhatIsSeen;

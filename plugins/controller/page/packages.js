@@ -69,8 +69,43 @@ function fillPackage(row, shown) {
   if (shown.operation) status.append(...describeOperation(shown.operation));
   if (shown.reason) status.append(element("small", "error", shown.reason));
   if (shown.failure?.log.length) status.append(element("pre", "", shown.failure.log.join("\n")));
-  setButtons(buttons, shown.name, shown.verbs.map((verb) => [verb, () => changePackage(verb, shown.name)]));
+  setButtons(buttons, shown.name, offersFor(shown).map(({ label, act }) => [label, act]));
 }
+
+// The options that lifted a refusal of the package's removal, by name.
+const removals = new Map();
+
+// offersFor returns what can be done with a package now: the verbs of the host, and each option
+// that would lift the last refusal.
+function offersFor(shown) {
+  const offers = shown.verbs.map((verb) => ({ label: verb, act: () => changePackage(verb, shown.name) }));
+  const upgrade = offers.find(({ label }) => label === "upgrade");
+  if (upgrade && shown.origin !== "official") { // the host can't fetch the next version by itself
+    upgrade.label = "upgrade by an archive";
+    upgrade.act = () => chooseUpgrade(shown.name);
+  }
+  if (shown.verbs.includes("retry")) {
+    for (const option of shown.failure?.options ?? []) {
+      offers.push({ label: `retry, ${option}`, act: () => changePackage("retry", shown.name, option) });
+    }
+  }
+  if (shown.verbs.includes("uninstall")) {
+    for (const option of removals.get(shown.name) ?? []) {
+      offers.push({ label: `uninstall, ${option}`, act: () => changePackage("uninstall", shown.name, option) });
+    }
+  }
+  return offers;
+}
+
+// What an option means, for a question before it is used.
+const optionMeanings = {
+  replace: "take other contents for the version that is installed",
+  downgrade: "take a lower version than the one that is installed",
+  grant: "grant what the new version asks for beyond the installed one",
+  drain: "wait until its flows hold no message, then remove it",
+  discard: "throw away the messages that its flows hold",
+  force: "remove it although others need it, with the messages that its flows hold",
+};
 
 function describeOperation({ verb, phase, target, done = 0, total = 0 }) {
   const text = [verb, target, phase, total ? `${size(done)} of ${size(total)}` : done ? size(done) : ""];
@@ -85,13 +120,24 @@ function describeOperation({ verb, phase, target, done = 0, total = 0 }) {
   return shown;
 }
 
-async function changePackage(verb, name) {
-  if (verb === "uninstall" && !confirm(`Uninstall ${name}?`)) return;
+async function changePackage(verb, name, option) {
+  const question = option ? `${verb} ${name}: ${optionMeanings[option] ?? option}?` : `Uninstall ${name}?`;
+  if ((option || verb === "uninstall") && !confirm(question)) return;
   try {
-    await callOf("Packager.1." + verb, { package: name });
+    await callOf("Packager.1." + verb, option ? { package: name, [option]: true } : { package: name });
+    removals.delete(name);
   } catch (failure) {
     note(`cannot ${verb} ${name}: ${failure.message}`, true);
+    if (verb === "uninstall") removals.set(name, failure.options);
   }
+  showPackages();
+}
+
+let upgraded = ""; // the package that the next chosen archive must be; "" for any
+
+function chooseUpgrade(name) {
+  upgraded = name;
+  byId("archive").click();
 }
 
 async function refreshCatalogue() {
@@ -111,13 +157,14 @@ async function refreshCatalogue() {
   });
 }
 
-// An upload goes over HTTP, and is bounded by max-size in [packages].
-function upload(archive) {
+// An upload goes over HTTP, and is bounded by max-size in [packages]. With a name it must be that
+// package.
+function upload(archive, name) {
   const bar = byId("uploaded"), request = new XMLHttpRequest();
   bar.max = archive.size || 1;
   bar.value = 0;
   bar.hidden = false;
-  request.open("POST", "/Service/Packager/packages");
+  request.open("POST", "/Service/Packager/packages" + (name ? `?package=${encodeURIComponent(name)}` : ""));
   request.setRequestHeader("Content-Type", "application/octet-stream");
   request.upload.onprogress = ({ loaded }) => { bar.value = loaded; };
   request.onload = () => {
@@ -170,8 +217,10 @@ byId("install").onclick = () => {
   if (source) changePackage("install", source);
 };
 byId("archive").onchange = ({ target }) => {
-  if (target.files[0]) upload(target.files[0]);
+  if (target.files[0]) upload(target.files[0], upgraded);
+  upgraded = "";
 };
+byId("archive").oncancel = () => { upgraded = ""; };
 byId("read-catalogue").onclick = async () => {
   try {
     await callOf("Packager.1.synchronize");

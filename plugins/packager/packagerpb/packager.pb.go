@@ -114,6 +114,84 @@ func (x *PackageRequest) GetOperation() string {
 	return ""
 }
 
+// RetryRequest has the first fields of a PackageRequest. A client with one of the other fields
+// needs the role that an installation needs.
+type RetryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Package       string                 `protobuf:"bytes,1,opt,name=package,proto3" json:"package,omitempty"`
+	Operation     string                 `protobuf:"bytes,2,opt,name=operation,proto3" json:"operation,omitempty"`
+	Replace       bool                   `protobuf:"varint,3,opt,name=replace,proto3" json:"replace,omitempty"`
+	Downgrade     bool                   `protobuf:"varint,4,opt,name=downgrade,proto3" json:"downgrade,omitempty"`
+	Grant         bool                   `protobuf:"varint,5,opt,name=grant,proto3" json:"grant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RetryRequest) Reset() {
+	*x = RetryRequest{}
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RetryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RetryRequest) ProtoMessage() {}
+
+func (x *RetryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RetryRequest.ProtoReflect.Descriptor instead.
+func (*RetryRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *RetryRequest) GetPackage() string {
+	if x != nil {
+		return x.Package
+	}
+	return ""
+}
+
+func (x *RetryRequest) GetOperation() string {
+	if x != nil {
+		return x.Operation
+	}
+	return ""
+}
+
+func (x *RetryRequest) GetReplace() bool {
+	if x != nil {
+		return x.Replace
+	}
+	return false
+}
+
+func (x *RetryRequest) GetDowngrade() bool {
+	if x != nil {
+		return x.Downgrade
+	}
+	return false
+}
+
+func (x *RetryRequest) GetGrant() bool {
+	if x != nil {
+		return x.Grant
+	}
+	return false
+}
+
 type InstallRequest struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
 	Package      string                 `protobuf:"bytes,1,opt,name=package,proto3" json:"package,omitempty"`
@@ -131,7 +209,7 @@ type InstallRequest struct {
 
 func (x *InstallRequest) Reset() {
 	*x = InstallRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[2]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -143,7 +221,7 @@ func (x *InstallRequest) String() string {
 func (*InstallRequest) ProtoMessage() {}
 
 func (x *InstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[2]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -156,7 +234,7 @@ func (x *InstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InstallRequest.ProtoReflect.Descriptor instead.
 func (*InstallRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{2}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *InstallRequest) GetPackage() string {
@@ -224,7 +302,7 @@ type UninstallRequest struct {
 
 func (x *UninstallRequest) Reset() {
 	*x = UninstallRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[3]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -236,7 +314,7 @@ func (x *UninstallRequest) String() string {
 func (*UninstallRequest) ProtoMessage() {}
 
 func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[3]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -249,7 +327,7 @@ func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UninstallRequest.ProtoReflect.Descriptor instead.
 func (*UninstallRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{3}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *UninstallRequest) GetPackage() string {
@@ -302,7 +380,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[4]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -314,7 +392,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[4]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,7 +405,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{4}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{5}
 }
 
 type ListResponse struct {
@@ -339,7 +417,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[5]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -351,7 +429,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[5]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -364,7 +442,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{5}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListResponse) GetPackages() []*PackageSummary {
@@ -396,7 +474,7 @@ type PackageSummary struct {
 
 func (x *PackageSummary) Reset() {
 	*x = PackageSummary{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[6]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -408,7 +486,7 @@ func (x *PackageSummary) String() string {
 func (*PackageSummary) ProtoMessage() {}
 
 func (x *PackageSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[6]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -421,7 +499,7 @@ func (x *PackageSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageSummary.ProtoReflect.Descriptor instead.
 func (*PackageSummary) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{6}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *PackageSummary) GetName() string {
@@ -539,7 +617,7 @@ type PackageDetails struct {
 
 func (x *PackageDetails) Reset() {
 	*x = PackageDetails{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[7]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -551,7 +629,7 @@ func (x *PackageDetails) String() string {
 func (*PackageDetails) ProtoMessage() {}
 
 func (x *PackageDetails) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[7]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -564,7 +642,7 @@ func (x *PackageDetails) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PackageDetails.ProtoReflect.Descriptor instead.
 func (*PackageDetails) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{7}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *PackageDetails) GetName() string {
@@ -732,7 +810,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[8]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -744,7 +822,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[8]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -757,7 +835,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{8}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Operation) GetId() string {
@@ -824,20 +902,22 @@ func (x *Operation) GetTotal() int64 {
 }
 
 type Failure struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Verb          string                 `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
-	Version       string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
-	Phase         string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
-	Reason        string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	Log           []string               `protobuf:"bytes,5,rep,name=log,proto3" json:"log,omitempty"`
-	At            *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Verb    string                 `protobuf:"bytes,1,opt,name=verb,proto3" json:"verb,omitempty"`
+	Version string                 `protobuf:"bytes,2,opt,name=version,proto3" json:"version,omitempty"`
+	Phase   string                 `protobuf:"bytes,3,opt,name=phase,proto3" json:"phase,omitempty"`
+	Reason  string                 `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	Log     []string               `protobuf:"bytes,5,rep,name=log,proto3" json:"log,omitempty"`
+	At      *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=at,proto3" json:"at,omitempty"`
+	// Options are fields of a RetryRequest, each of which would lift the refusal.
+	Options       []string `protobuf:"bytes,7,rep,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Failure) Reset() {
 	*x = Failure{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[9]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -849,7 +929,7 @@ func (x *Failure) String() string {
 func (*Failure) ProtoMessage() {}
 
 func (x *Failure) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[9]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -862,7 +942,7 @@ func (x *Failure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Failure.ProtoReflect.Descriptor instead.
 func (*Failure) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{9}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Failure) GetVerb() string {
@@ -907,6 +987,13 @@ func (x *Failure) GetAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Failure) GetOptions() []string {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
 type Version struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -922,7 +1009,7 @@ type Version struct {
 
 func (x *Version) Reset() {
 	*x = Version{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[10]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -934,7 +1021,7 @@ func (x *Version) String() string {
 func (*Version) ProtoMessage() {}
 
 func (x *Version) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[10]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -947,7 +1034,7 @@ func (x *Version) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Version.ProtoReflect.Descriptor instead.
 func (*Version) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{10}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Version) GetVersion() string {
@@ -1009,7 +1096,7 @@ type Instance struct {
 
 func (x *Instance) Reset() {
 	*x = Instance{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[11]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1021,7 +1108,7 @@ func (x *Instance) String() string {
 func (*Instance) ProtoMessage() {}
 
 func (x *Instance) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[11]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1034,7 +1121,7 @@ func (x *Instance) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Instance.ProtoReflect.Descriptor instead.
 func (*Instance) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{11}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Instance) GetCallsign() string {
@@ -1060,7 +1147,7 @@ type HistoryRequest struct {
 
 func (x *HistoryRequest) Reset() {
 	*x = HistoryRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[12]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1072,7 +1159,7 @@ func (x *HistoryRequest) String() string {
 func (*HistoryRequest) ProtoMessage() {}
 
 func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[12]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1085,7 +1172,7 @@ func (x *HistoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryRequest.ProtoReflect.Descriptor instead.
 func (*HistoryRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{12}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *HistoryRequest) GetPackage() string {
@@ -1104,7 +1191,7 @@ type HistoryResponse struct {
 
 func (x *HistoryResponse) Reset() {
 	*x = HistoryResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[13]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1203,7 @@ func (x *HistoryResponse) String() string {
 func (*HistoryResponse) ProtoMessage() {}
 
 func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[13]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1129,7 +1216,7 @@ func (x *HistoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HistoryResponse.ProtoReflect.Descriptor instead.
 func (*HistoryResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{13}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *HistoryResponse) GetOperations() []*Ended {
@@ -1158,7 +1245,7 @@ type Ended struct {
 
 func (x *Ended) Reset() {
 	*x = Ended{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[14]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1170,7 +1257,7 @@ func (x *Ended) String() string {
 func (*Ended) ProtoMessage() {}
 
 func (x *Ended) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[14]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1183,7 +1270,7 @@ func (x *Ended) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ended.ProtoReflect.Descriptor instead.
 func (*Ended) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{14}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Ended) GetPackage() string {
@@ -1271,7 +1358,7 @@ type SynchronizeRequest struct {
 
 func (x *SynchronizeRequest) Reset() {
 	*x = SynchronizeRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[15]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1370,7 @@ func (x *SynchronizeRequest) String() string {
 func (*SynchronizeRequest) ProtoMessage() {}
 
 func (x *SynchronizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[15]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1383,7 @@ func (x *SynchronizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SynchronizeRequest.ProtoReflect.Descriptor instead.
 func (*SynchronizeRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{15}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{16}
 }
 
 type BrowseRequest struct {
@@ -1307,7 +1394,7 @@ type BrowseRequest struct {
 
 func (x *BrowseRequest) Reset() {
 	*x = BrowseRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[16]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1319,7 +1406,7 @@ func (x *BrowseRequest) String() string {
 func (*BrowseRequest) ProtoMessage() {}
 
 func (x *BrowseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[16]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1332,7 +1419,7 @@ func (x *BrowseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrowseRequest.ProtoReflect.Descriptor instead.
 func (*BrowseRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{16}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{17}
 }
 
 type BrowseResponse struct {
@@ -1344,7 +1431,7 @@ type BrowseResponse struct {
 
 func (x *BrowseResponse) Reset() {
 	*x = BrowseResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[17]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1356,7 +1443,7 @@ func (x *BrowseResponse) String() string {
 func (*BrowseResponse) ProtoMessage() {}
 
 func (x *BrowseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[17]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1369,7 +1456,7 @@ func (x *BrowseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BrowseResponse.ProtoReflect.Descriptor instead.
 func (*BrowseResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{17}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BrowseResponse) GetPackages() []*Offer {
@@ -1390,7 +1477,7 @@ type Offer struct {
 
 func (x *Offer) Reset() {
 	*x = Offer{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[18]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1402,7 +1489,7 @@ func (x *Offer) String() string {
 func (*Offer) ProtoMessage() {}
 
 func (x *Offer) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[18]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1415,7 +1502,7 @@ func (x *Offer) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Offer.ProtoReflect.Descriptor instead.
 func (*Offer) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{18}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Offer) GetName() string {
@@ -1447,7 +1534,7 @@ type CentralRequest struct {
 
 func (x *CentralRequest) Reset() {
 	*x = CentralRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1459,7 +1546,7 @@ func (x *CentralRequest) String() string {
 func (*CentralRequest) ProtoMessage() {}
 
 func (x *CentralRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[19]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1472,7 +1559,7 @@ func (x *CentralRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CentralRequest.ProtoReflect.Descriptor instead.
 func (*CentralRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{19}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{20}
 }
 
 type CentralResponse struct {
@@ -1487,7 +1574,7 @@ type CentralResponse struct {
 
 func (x *CentralResponse) Reset() {
 	*x = CentralResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1499,7 +1586,7 @@ func (x *CentralResponse) String() string {
 func (*CentralResponse) ProtoMessage() {}
 
 func (x *CentralResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[20]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1512,7 +1599,7 @@ func (x *CentralResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CentralResponse.ProtoReflect.Descriptor instead.
 func (*CentralResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{20}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *CentralResponse) GetRepository() string {
@@ -1557,7 +1644,7 @@ type Wish struct {
 
 func (x *Wish) Reset() {
 	*x = Wish{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1656,7 @@ func (x *Wish) String() string {
 func (*Wish) ProtoMessage() {}
 
 func (x *Wish) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[21]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1669,7 @@ func (x *Wish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Wish.ProtoReflect.Descriptor instead.
 func (*Wish) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{21}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Wish) GetPackage() string {
@@ -1635,7 +1722,7 @@ type LookRequest struct {
 
 func (x *LookRequest) Reset() {
 	*x = LookRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1647,7 +1734,7 @@ func (x *LookRequest) String() string {
 func (*LookRequest) ProtoMessage() {}
 
 func (x *LookRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[22]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1660,7 +1747,7 @@ func (x *LookRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LookRequest.ProtoReflect.Descriptor instead.
 func (*LookRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{22}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{23}
 }
 
 type SyncRequest struct {
@@ -1674,7 +1761,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1686,7 +1773,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[23]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +1786,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{23}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SyncRequest) GetDryrun() bool {
@@ -1725,7 +1812,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1737,7 +1824,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[24]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1750,7 +1837,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{24}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SyncResponse) GetLines() []string {
@@ -1768,7 +1855,7 @@ type TrashRequest struct {
 
 func (x *TrashRequest) Reset() {
 	*x = TrashRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[25]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1780,7 +1867,7 @@ func (x *TrashRequest) String() string {
 func (*TrashRequest) ProtoMessage() {}
 
 func (x *TrashRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[25]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1793,7 +1880,7 @@ func (x *TrashRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrashRequest.ProtoReflect.Descriptor instead.
 func (*TrashRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{25}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{26}
 }
 
 type TrashResponse struct {
@@ -1805,7 +1892,7 @@ type TrashResponse struct {
 
 func (x *TrashResponse) Reset() {
 	*x = TrashResponse{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[26]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1817,7 +1904,7 @@ func (x *TrashResponse) String() string {
 func (*TrashResponse) ProtoMessage() {}
 
 func (x *TrashResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[26]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1830,7 +1917,7 @@ func (x *TrashResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TrashResponse.ProtoReflect.Descriptor instead.
 func (*TrashResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{26}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *TrashResponse) GetTrashed() []*Trashed {
@@ -1851,7 +1938,7 @@ type Trashed struct {
 
 func (x *Trashed) Reset() {
 	*x = Trashed{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[27]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1863,7 +1950,7 @@ func (x *Trashed) String() string {
 func (*Trashed) ProtoMessage() {}
 
 func (x *Trashed) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[27]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1876,7 +1963,7 @@ func (x *Trashed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trashed.ProtoReflect.Descriptor instead.
 func (*Trashed) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{27}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Trashed) GetId() string {
@@ -1911,7 +1998,7 @@ type RestoreRequest struct {
 
 func (x *RestoreRequest) Reset() {
 	*x = RestoreRequest{}
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[28]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1923,7 +2010,7 @@ func (x *RestoreRequest) String() string {
 func (*RestoreRequest) ProtoMessage() {}
 
 func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[28]
+	mi := &file_plugins_packager_packagerpb_packager_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1936,7 +2023,7 @@ func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
 func (*RestoreRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{28}
+	return file_plugins_packager_packagerpb_packager_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RestoreRequest) GetPackage() string {
@@ -1961,7 +2048,13 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\rBegunResponse\"H\n" +
 	"\x0ePackageRequest\x12\x18\n" +
 	"\apackage\x18\x01 \x01(\tR\apackage\x12\x1c\n" +
-	"\toperation\x18\x02 \x01(\tR\toperation\"\xd4\x01\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\"\x94\x01\n" +
+	"\fRetryRequest\x12\x18\n" +
+	"\apackage\x18\x01 \x01(\tR\apackage\x12\x1c\n" +
+	"\toperation\x18\x02 \x01(\tR\toperation\x12\x18\n" +
+	"\areplace\x18\x03 \x01(\bR\areplace\x12\x1c\n" +
+	"\tdowngrade\x18\x04 \x01(\bR\tdowngrade\x12\x14\n" +
+	"\x05grant\x18\x05 \x01(\bR\x05grant\"\xd4\x01\n" +
 	"\x0eInstallRequest\x12\x18\n" +
 	"\apackage\x18\x01 \x01(\tR\apackage\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\"\n" +
@@ -2026,14 +2119,15 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\x02by\x18\x06 \x01(\tR\x02by\x120\n" +
 	"\x05begun\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x12\x12\n" +
 	"\x04done\x18\b \x01(\x03R\x04done\x12\x14\n" +
-	"\x05total\x18\t \x01(\x03R\x05total\"\xa3\x01\n" +
+	"\x05total\x18\t \x01(\x03R\x05total\"\xbd\x01\n" +
 	"\aFailure\x12\x12\n" +
 	"\x04verb\x18\x01 \x01(\tR\x04verb\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
 	"\x05phase\x18\x03 \x01(\tR\x05phase\x12\x16\n" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x10\n" +
 	"\x03log\x18\x05 \x03(\tR\x03log\x12*\n" +
-	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\"\xcb\x01\n" +
+	"\x02at\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x18\n" +
+	"\aoptions\x18\a \x03(\tR\aoptions\"\xcb\x01\n" +
 	"\aVersion\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
 	"\x06digest\x18\x02 \x01(\tR\x06digest\x12\x16\n" +
@@ -2102,15 +2196,15 @@ const file_plugins_packager_packagerpb_packager_proto_rawDesc = "" +
 	"\x02at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\":\n" +
 	"\x0eRestoreRequest\x12\x18\n" +
 	"\apackage\x18\x01 \x01(\tR\apackage\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id2\x88\f\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id2\x86\f\n" +
 	"\bPackager\x12T\n" +
 	"\aInstall\x12$.dormouse.packager.v1.InstallRequest\x1a#.dormouse.packager.v1.BegunResponse\x12T\n" +
 	"\aUpgrade\x12$.dormouse.packager.v1.InstallRequest\x1a#.dormouse.packager.v1.BegunResponse\x12X\n" +
 	"\tUninstall\x12&.dormouse.packager.v1.UninstallRequest\x1a#.dormouse.packager.v1.BegunResponse\x12S\n" +
 	"\x06Enable\x12$.dormouse.packager.v1.PackageRequest\x1a#.dormouse.packager.v1.BegunResponse\x12T\n" +
 	"\aDisable\x12$.dormouse.packager.v1.PackageRequest\x1a#.dormouse.packager.v1.BegunResponse\x12U\n" +
-	"\bRollback\x12$.dormouse.packager.v1.PackageRequest\x1a#.dormouse.packager.v1.BegunResponse\x12R\n" +
-	"\x05Retry\x12$.dormouse.packager.v1.PackageRequest\x1a#.dormouse.packager.v1.BegunResponse\x12S\n" +
+	"\bRollback\x12$.dormouse.packager.v1.PackageRequest\x1a#.dormouse.packager.v1.BegunResponse\x12P\n" +
+	"\x05Retry\x12\".dormouse.packager.v1.RetryRequest\x1a#.dormouse.packager.v1.BegunResponse\x12S\n" +
 	"\x06Cancel\x12$.dormouse.packager.v1.PackageRequest\x1a#.dormouse.packager.v1.BegunResponse\x12M\n" +
 	"\x04List\x12!.dormouse.packager.v1.ListRequest\x1a\".dormouse.packager.v1.ListResponse\x12R\n" +
 	"\x04Show\x12$.dormouse.packager.v1.PackageRequest\x1a$.dormouse.packager.v1.PackageDetails\x12V\n" +
@@ -2135,77 +2229,78 @@ func file_plugins_packager_packagerpb_packager_proto_rawDescGZIP() []byte {
 	return file_plugins_packager_packagerpb_packager_proto_rawDescData
 }
 
-var file_plugins_packager_packagerpb_packager_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_plugins_packager_packagerpb_packager_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
 var file_plugins_packager_packagerpb_packager_proto_goTypes = []any{
 	(*BegunResponse)(nil),         // 0: dormouse.packager.v1.BegunResponse
 	(*PackageRequest)(nil),        // 1: dormouse.packager.v1.PackageRequest
-	(*InstallRequest)(nil),        // 2: dormouse.packager.v1.InstallRequest
-	(*UninstallRequest)(nil),      // 3: dormouse.packager.v1.UninstallRequest
-	(*ListRequest)(nil),           // 4: dormouse.packager.v1.ListRequest
-	(*ListResponse)(nil),          // 5: dormouse.packager.v1.ListResponse
-	(*PackageSummary)(nil),        // 6: dormouse.packager.v1.PackageSummary
-	(*PackageDetails)(nil),        // 7: dormouse.packager.v1.PackageDetails
-	(*Operation)(nil),             // 8: dormouse.packager.v1.Operation
-	(*Failure)(nil),               // 9: dormouse.packager.v1.Failure
-	(*Version)(nil),               // 10: dormouse.packager.v1.Version
-	(*Instance)(nil),              // 11: dormouse.packager.v1.Instance
-	(*HistoryRequest)(nil),        // 12: dormouse.packager.v1.HistoryRequest
-	(*HistoryResponse)(nil),       // 13: dormouse.packager.v1.HistoryResponse
-	(*Ended)(nil),                 // 14: dormouse.packager.v1.Ended
-	(*SynchronizeRequest)(nil),    // 15: dormouse.packager.v1.SynchronizeRequest
-	(*BrowseRequest)(nil),         // 16: dormouse.packager.v1.BrowseRequest
-	(*BrowseResponse)(nil),        // 17: dormouse.packager.v1.BrowseResponse
-	(*Offer)(nil),                 // 18: dormouse.packager.v1.Offer
-	(*CentralRequest)(nil),        // 19: dormouse.packager.v1.CentralRequest
-	(*CentralResponse)(nil),       // 20: dormouse.packager.v1.CentralResponse
-	(*Wish)(nil),                  // 21: dormouse.packager.v1.Wish
-	(*LookRequest)(nil),           // 22: dormouse.packager.v1.LookRequest
-	(*SyncRequest)(nil),           // 23: dormouse.packager.v1.SyncRequest
-	(*SyncResponse)(nil),          // 24: dormouse.packager.v1.SyncResponse
-	(*TrashRequest)(nil),          // 25: dormouse.packager.v1.TrashRequest
-	(*TrashResponse)(nil),         // 26: dormouse.packager.v1.TrashResponse
-	(*Trashed)(nil),               // 27: dormouse.packager.v1.Trashed
-	(*RestoreRequest)(nil),        // 28: dormouse.packager.v1.RestoreRequest
-	(*timestamppb.Timestamp)(nil), // 29: google.protobuf.Timestamp
+	(*RetryRequest)(nil),          // 2: dormouse.packager.v1.RetryRequest
+	(*InstallRequest)(nil),        // 3: dormouse.packager.v1.InstallRequest
+	(*UninstallRequest)(nil),      // 4: dormouse.packager.v1.UninstallRequest
+	(*ListRequest)(nil),           // 5: dormouse.packager.v1.ListRequest
+	(*ListResponse)(nil),          // 6: dormouse.packager.v1.ListResponse
+	(*PackageSummary)(nil),        // 7: dormouse.packager.v1.PackageSummary
+	(*PackageDetails)(nil),        // 8: dormouse.packager.v1.PackageDetails
+	(*Operation)(nil),             // 9: dormouse.packager.v1.Operation
+	(*Failure)(nil),               // 10: dormouse.packager.v1.Failure
+	(*Version)(nil),               // 11: dormouse.packager.v1.Version
+	(*Instance)(nil),              // 12: dormouse.packager.v1.Instance
+	(*HistoryRequest)(nil),        // 13: dormouse.packager.v1.HistoryRequest
+	(*HistoryResponse)(nil),       // 14: dormouse.packager.v1.HistoryResponse
+	(*Ended)(nil),                 // 15: dormouse.packager.v1.Ended
+	(*SynchronizeRequest)(nil),    // 16: dormouse.packager.v1.SynchronizeRequest
+	(*BrowseRequest)(nil),         // 17: dormouse.packager.v1.BrowseRequest
+	(*BrowseResponse)(nil),        // 18: dormouse.packager.v1.BrowseResponse
+	(*Offer)(nil),                 // 19: dormouse.packager.v1.Offer
+	(*CentralRequest)(nil),        // 20: dormouse.packager.v1.CentralRequest
+	(*CentralResponse)(nil),       // 21: dormouse.packager.v1.CentralResponse
+	(*Wish)(nil),                  // 22: dormouse.packager.v1.Wish
+	(*LookRequest)(nil),           // 23: dormouse.packager.v1.LookRequest
+	(*SyncRequest)(nil),           // 24: dormouse.packager.v1.SyncRequest
+	(*SyncResponse)(nil),          // 25: dormouse.packager.v1.SyncResponse
+	(*TrashRequest)(nil),          // 26: dormouse.packager.v1.TrashRequest
+	(*TrashResponse)(nil),         // 27: dormouse.packager.v1.TrashResponse
+	(*Trashed)(nil),               // 28: dormouse.packager.v1.Trashed
+	(*RestoreRequest)(nil),        // 29: dormouse.packager.v1.RestoreRequest
+	(*timestamppb.Timestamp)(nil), // 30: google.protobuf.Timestamp
 }
 var file_plugins_packager_packagerpb_packager_proto_depIdxs = []int32{
-	6,  // 0: dormouse.packager.v1.ListResponse.packages:type_name -> dormouse.packager.v1.PackageSummary
-	29, // 1: dormouse.packager.v1.PackageSummary.since:type_name -> google.protobuf.Timestamp
-	29, // 2: dormouse.packager.v1.PackageDetails.since:type_name -> google.protobuf.Timestamp
-	8,  // 3: dormouse.packager.v1.PackageDetails.operation:type_name -> dormouse.packager.v1.Operation
-	9,  // 4: dormouse.packager.v1.PackageDetails.failure:type_name -> dormouse.packager.v1.Failure
-	10, // 5: dormouse.packager.v1.PackageDetails.versions:type_name -> dormouse.packager.v1.Version
-	11, // 6: dormouse.packager.v1.PackageDetails.instances:type_name -> dormouse.packager.v1.Instance
-	29, // 7: dormouse.packager.v1.Operation.begun:type_name -> google.protobuf.Timestamp
-	29, // 8: dormouse.packager.v1.Failure.at:type_name -> google.protobuf.Timestamp
-	29, // 9: dormouse.packager.v1.Version.installed:type_name -> google.protobuf.Timestamp
-	14, // 10: dormouse.packager.v1.HistoryResponse.operations:type_name -> dormouse.packager.v1.Ended
-	29, // 11: dormouse.packager.v1.Ended.begun:type_name -> google.protobuf.Timestamp
-	29, // 12: dormouse.packager.v1.Ended.ended:type_name -> google.protobuf.Timestamp
-	18, // 13: dormouse.packager.v1.BrowseResponse.packages:type_name -> dormouse.packager.v1.Offer
-	29, // 14: dormouse.packager.v1.CentralResponse.lastlook:type_name -> google.protobuf.Timestamp
-	21, // 15: dormouse.packager.v1.CentralResponse.wishes:type_name -> dormouse.packager.v1.Wish
-	29, // 16: dormouse.packager.v1.Wish.published:type_name -> google.protobuf.Timestamp
-	27, // 17: dormouse.packager.v1.TrashResponse.trashed:type_name -> dormouse.packager.v1.Trashed
-	29, // 18: dormouse.packager.v1.Trashed.at:type_name -> google.protobuf.Timestamp
-	2,  // 19: dormouse.packager.v1.Packager.Install:input_type -> dormouse.packager.v1.InstallRequest
-	2,  // 20: dormouse.packager.v1.Packager.Upgrade:input_type -> dormouse.packager.v1.InstallRequest
-	3,  // 21: dormouse.packager.v1.Packager.Uninstall:input_type -> dormouse.packager.v1.UninstallRequest
+	7,  // 0: dormouse.packager.v1.ListResponse.packages:type_name -> dormouse.packager.v1.PackageSummary
+	30, // 1: dormouse.packager.v1.PackageSummary.since:type_name -> google.protobuf.Timestamp
+	30, // 2: dormouse.packager.v1.PackageDetails.since:type_name -> google.protobuf.Timestamp
+	9,  // 3: dormouse.packager.v1.PackageDetails.operation:type_name -> dormouse.packager.v1.Operation
+	10, // 4: dormouse.packager.v1.PackageDetails.failure:type_name -> dormouse.packager.v1.Failure
+	11, // 5: dormouse.packager.v1.PackageDetails.versions:type_name -> dormouse.packager.v1.Version
+	12, // 6: dormouse.packager.v1.PackageDetails.instances:type_name -> dormouse.packager.v1.Instance
+	30, // 7: dormouse.packager.v1.Operation.begun:type_name -> google.protobuf.Timestamp
+	30, // 8: dormouse.packager.v1.Failure.at:type_name -> google.protobuf.Timestamp
+	30, // 9: dormouse.packager.v1.Version.installed:type_name -> google.protobuf.Timestamp
+	15, // 10: dormouse.packager.v1.HistoryResponse.operations:type_name -> dormouse.packager.v1.Ended
+	30, // 11: dormouse.packager.v1.Ended.begun:type_name -> google.protobuf.Timestamp
+	30, // 12: dormouse.packager.v1.Ended.ended:type_name -> google.protobuf.Timestamp
+	19, // 13: dormouse.packager.v1.BrowseResponse.packages:type_name -> dormouse.packager.v1.Offer
+	30, // 14: dormouse.packager.v1.CentralResponse.lastlook:type_name -> google.protobuf.Timestamp
+	22, // 15: dormouse.packager.v1.CentralResponse.wishes:type_name -> dormouse.packager.v1.Wish
+	30, // 16: dormouse.packager.v1.Wish.published:type_name -> google.protobuf.Timestamp
+	28, // 17: dormouse.packager.v1.TrashResponse.trashed:type_name -> dormouse.packager.v1.Trashed
+	30, // 18: dormouse.packager.v1.Trashed.at:type_name -> google.protobuf.Timestamp
+	3,  // 19: dormouse.packager.v1.Packager.Install:input_type -> dormouse.packager.v1.InstallRequest
+	3,  // 20: dormouse.packager.v1.Packager.Upgrade:input_type -> dormouse.packager.v1.InstallRequest
+	4,  // 21: dormouse.packager.v1.Packager.Uninstall:input_type -> dormouse.packager.v1.UninstallRequest
 	1,  // 22: dormouse.packager.v1.Packager.Enable:input_type -> dormouse.packager.v1.PackageRequest
 	1,  // 23: dormouse.packager.v1.Packager.Disable:input_type -> dormouse.packager.v1.PackageRequest
 	1,  // 24: dormouse.packager.v1.Packager.Rollback:input_type -> dormouse.packager.v1.PackageRequest
-	1,  // 25: dormouse.packager.v1.Packager.Retry:input_type -> dormouse.packager.v1.PackageRequest
+	2,  // 25: dormouse.packager.v1.Packager.Retry:input_type -> dormouse.packager.v1.RetryRequest
 	1,  // 26: dormouse.packager.v1.Packager.Cancel:input_type -> dormouse.packager.v1.PackageRequest
-	4,  // 27: dormouse.packager.v1.Packager.List:input_type -> dormouse.packager.v1.ListRequest
+	5,  // 27: dormouse.packager.v1.Packager.List:input_type -> dormouse.packager.v1.ListRequest
 	1,  // 28: dormouse.packager.v1.Packager.Show:input_type -> dormouse.packager.v1.PackageRequest
-	12, // 29: dormouse.packager.v1.Packager.History:input_type -> dormouse.packager.v1.HistoryRequest
-	15, // 30: dormouse.packager.v1.Packager.Synchronize:input_type -> dormouse.packager.v1.SynchronizeRequest
-	16, // 31: dormouse.packager.v1.Packager.Browse:input_type -> dormouse.packager.v1.BrowseRequest
-	19, // 32: dormouse.packager.v1.Packager.Central:input_type -> dormouse.packager.v1.CentralRequest
-	22, // 33: dormouse.packager.v1.Packager.Look:input_type -> dormouse.packager.v1.LookRequest
-	23, // 34: dormouse.packager.v1.Packager.Sync:input_type -> dormouse.packager.v1.SyncRequest
-	25, // 35: dormouse.packager.v1.Packager.Trash:input_type -> dormouse.packager.v1.TrashRequest
-	28, // 36: dormouse.packager.v1.Packager.Restore:input_type -> dormouse.packager.v1.RestoreRequest
+	13, // 29: dormouse.packager.v1.Packager.History:input_type -> dormouse.packager.v1.HistoryRequest
+	16, // 30: dormouse.packager.v1.Packager.Synchronize:input_type -> dormouse.packager.v1.SynchronizeRequest
+	17, // 31: dormouse.packager.v1.Packager.Browse:input_type -> dormouse.packager.v1.BrowseRequest
+	20, // 32: dormouse.packager.v1.Packager.Central:input_type -> dormouse.packager.v1.CentralRequest
+	23, // 33: dormouse.packager.v1.Packager.Look:input_type -> dormouse.packager.v1.LookRequest
+	24, // 34: dormouse.packager.v1.Packager.Sync:input_type -> dormouse.packager.v1.SyncRequest
+	26, // 35: dormouse.packager.v1.Packager.Trash:input_type -> dormouse.packager.v1.TrashRequest
+	29, // 36: dormouse.packager.v1.Packager.Restore:input_type -> dormouse.packager.v1.RestoreRequest
 	0,  // 37: dormouse.packager.v1.Packager.Install:output_type -> dormouse.packager.v1.BegunResponse
 	0,  // 38: dormouse.packager.v1.Packager.Upgrade:output_type -> dormouse.packager.v1.BegunResponse
 	0,  // 39: dormouse.packager.v1.Packager.Uninstall:output_type -> dormouse.packager.v1.BegunResponse
@@ -2214,15 +2309,15 @@ var file_plugins_packager_packagerpb_packager_proto_depIdxs = []int32{
 	0,  // 42: dormouse.packager.v1.Packager.Rollback:output_type -> dormouse.packager.v1.BegunResponse
 	0,  // 43: dormouse.packager.v1.Packager.Retry:output_type -> dormouse.packager.v1.BegunResponse
 	0,  // 44: dormouse.packager.v1.Packager.Cancel:output_type -> dormouse.packager.v1.BegunResponse
-	5,  // 45: dormouse.packager.v1.Packager.List:output_type -> dormouse.packager.v1.ListResponse
-	7,  // 46: dormouse.packager.v1.Packager.Show:output_type -> dormouse.packager.v1.PackageDetails
-	13, // 47: dormouse.packager.v1.Packager.History:output_type -> dormouse.packager.v1.HistoryResponse
+	6,  // 45: dormouse.packager.v1.Packager.List:output_type -> dormouse.packager.v1.ListResponse
+	8,  // 46: dormouse.packager.v1.Packager.Show:output_type -> dormouse.packager.v1.PackageDetails
+	14, // 47: dormouse.packager.v1.Packager.History:output_type -> dormouse.packager.v1.HistoryResponse
 	0,  // 48: dormouse.packager.v1.Packager.Synchronize:output_type -> dormouse.packager.v1.BegunResponse
-	17, // 49: dormouse.packager.v1.Packager.Browse:output_type -> dormouse.packager.v1.BrowseResponse
-	20, // 50: dormouse.packager.v1.Packager.Central:output_type -> dormouse.packager.v1.CentralResponse
+	18, // 49: dormouse.packager.v1.Packager.Browse:output_type -> dormouse.packager.v1.BrowseResponse
+	21, // 50: dormouse.packager.v1.Packager.Central:output_type -> dormouse.packager.v1.CentralResponse
 	0,  // 51: dormouse.packager.v1.Packager.Look:output_type -> dormouse.packager.v1.BegunResponse
-	24, // 52: dormouse.packager.v1.Packager.Sync:output_type -> dormouse.packager.v1.SyncResponse
-	26, // 53: dormouse.packager.v1.Packager.Trash:output_type -> dormouse.packager.v1.TrashResponse
+	25, // 52: dormouse.packager.v1.Packager.Sync:output_type -> dormouse.packager.v1.SyncResponse
+	27, // 53: dormouse.packager.v1.Packager.Trash:output_type -> dormouse.packager.v1.TrashResponse
 	0,  // 54: dormouse.packager.v1.Packager.Restore:output_type -> dormouse.packager.v1.BegunResponse
 	37, // [37:55] is the sub-list for method output_type
 	19, // [19:37] is the sub-list for method input_type
@@ -2242,7 +2337,7 @@ func file_plugins_packager_packagerpb_packager_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_packager_packagerpb_packager_proto_rawDesc), len(file_plugins_packager_packagerpb_packager_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   29,
+			NumMessages:   30,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

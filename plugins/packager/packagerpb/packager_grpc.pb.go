@@ -60,8 +60,8 @@ type PackagerClient interface {
 	Disable(ctx context.Context, in *PackageRequest, opts ...grpc.CallOption) (*BegunResponse, error)
 	// Rollback puts the version before and its data back, after an upgrade that failed.
 	Rollback(ctx context.Context, in *PackageRequest, opts ...grpc.CallOption) (*BegunResponse, error)
-	// Retry repeats what failed.
-	Retry(ctx context.Context, in *PackageRequest, opts ...grpc.CallOption) (*BegunResponse, error)
+	// Retry repeats what failed, with an option that lifts its refusal if one is given.
+	Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*BegunResponse, error)
 	// Cancel ends the operation under way before its switch.
 	Cancel(ctx context.Context, in *PackageRequest, opts ...grpc.CallOption) (*BegunResponse, error)
 	List(ctx context.Context, in *ListRequest, opts ...grpc.CallOption) (*ListResponse, error)
@@ -150,7 +150,7 @@ func (c *packagerClient) Rollback(ctx context.Context, in *PackageRequest, opts 
 	return out, nil
 }
 
-func (c *packagerClient) Retry(ctx context.Context, in *PackageRequest, opts ...grpc.CallOption) (*BegunResponse, error) {
+func (c *packagerClient) Retry(ctx context.Context, in *RetryRequest, opts ...grpc.CallOption) (*BegunResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(BegunResponse)
 	err := c.cc.Invoke(ctx, Packager_Retry_FullMethodName, in, out, cOpts...)
@@ -288,8 +288,8 @@ type PackagerServer interface {
 	Disable(context.Context, *PackageRequest) (*BegunResponse, error)
 	// Rollback puts the version before and its data back, after an upgrade that failed.
 	Rollback(context.Context, *PackageRequest) (*BegunResponse, error)
-	// Retry repeats what failed.
-	Retry(context.Context, *PackageRequest) (*BegunResponse, error)
+	// Retry repeats what failed, with an option that lifts its refusal if one is given.
+	Retry(context.Context, *RetryRequest) (*BegunResponse, error)
 	// Cancel ends the operation under way before its switch.
 	Cancel(context.Context, *PackageRequest) (*BegunResponse, error)
 	List(context.Context, *ListRequest) (*ListResponse, error)
@@ -336,7 +336,7 @@ func (UnimplementedPackagerServer) Disable(context.Context, *PackageRequest) (*B
 func (UnimplementedPackagerServer) Rollback(context.Context, *PackageRequest) (*BegunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Rollback not implemented")
 }
-func (UnimplementedPackagerServer) Retry(context.Context, *PackageRequest) (*BegunResponse, error) {
+func (UnimplementedPackagerServer) Retry(context.Context, *RetryRequest) (*BegunResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Retry not implemented")
 }
 func (UnimplementedPackagerServer) Cancel(context.Context, *PackageRequest) (*BegunResponse, error) {
@@ -502,7 +502,7 @@ func _Packager_Rollback_Handler(srv interface{}, ctx context.Context, dec func(i
 }
 
 func _Packager_Retry_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(PackageRequest)
+	in := new(RetryRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
@@ -514,7 +514,7 @@ func _Packager_Retry_Handler(srv interface{}, ctx context.Context, dec func(inte
 		FullMethod: Packager_Retry_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PackagerServer).Retry(ctx, req.(*PackageRequest))
+		return srv.(PackagerServer).Retry(ctx, req.(*RetryRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }

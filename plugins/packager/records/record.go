@@ -149,11 +149,13 @@ func (o *Operation) IsCold() bool {
 
 // Failure is why an operation failed.
 type Failure struct {
-	Request Request   `json:"request"`
-	Version string    `json:"version,omitempty"`
-	Phase   Phase     `json:"phase"`
-	Reason  string    `json:"reason"`
-	Log     []string  `json:"log,omitempty"`
+	Request Request  `json:"request"`
+	Version string   `json:"version,omitempty"`
+	Phase   Phase    `json:"phase"`
+	Reason  string   `json:"reason"`
+	Log     []string `json:"log,omitempty"`
+	// Options are those of the request, each of which would lift the refusal.
+	Options []string  `json:"options,omitempty"`
 	At      time.Time `json:"at"`
 }
 
@@ -284,7 +286,7 @@ func (r Record) copied() Record {
 	}
 	if r.Failure != nil {
 		f := *r.Failure
-		f.Log = slices.Clone(f.Log)
+		f.Log, f.Options = slices.Clone(f.Log), slices.Clone(f.Options)
 		r.Failure = &f
 	}
 	return r
