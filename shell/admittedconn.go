@@ -14,6 +14,9 @@ import (
 // timeout. Streams have no time limit; they end with ErrHibernated when the instance is
 // hibernated and with ErrNotAnswered when it is stopped.
 func (s *Shell) Conn() grpc.ClientConnInterface {
+	if s.virtual != nil {
+		return virtualConn{s}
+	}
 	if s.process == nil {
 		return nil
 	}

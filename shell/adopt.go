@@ -67,6 +67,12 @@ func (s *Shell) adoptOrStopPlugin(ctx context.Context) error {
 // Shutdown; a plugin hibernated on disk sleeps on.
 func (s *Shell) LeaveOrDeactivate(ctx context.Context) error {
 	s.refuseAllButDeactivate()
+	if s.virtual != nil {
+		if parent := s.virtual.Parent(); parent.process != nil && parent.process.OutlivesHost() {
+			return nil // it goes on with the parent
+		}
+		return s.Deactivate(ctx, Shutdown)
+	}
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Activated || s.process == nil || !s.process.OutlivesHost() {
 			return s.deactivateHoldingTurn(ctx, Shutdown)

@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"encoding/json"
+	"reflect"
 	"time"
 
 	"google.golang.org/grpc"
@@ -57,6 +58,8 @@ type Process interface {
 	// Evidence collects exit, log and /proc files of a plugin that ends, for the
 	// post-mortem. The shell calls it before Stop.
 	Evidence() Evidence
+	// ExistsIn is Exists for a virtual plugin of the plugin. The shell may call it at any time.
+	ExistsIn(ctx context.Context, callsign, method string) (exists bool, err error)
 
 	// Hibernate puts the plugin to sleep, on disk or in place. After an error the
 	// plugin runs as before, unless the error wraps ErrExited.
@@ -165,6 +168,12 @@ type Information struct {
 	StateControl statecontrol.Control
 }
 
+// describesLike reports whether two descriptions say the same to others.
+func (i Information) describesLike(other Information) bool {
+	i.StateControl, other.StateControl = nil, nil
+	return reflect.DeepEqual(i, other)
+}
+
 // Version is a plugin's own version.
 type Version struct {
 	Major uint32 `json:"major"`
@@ -180,6 +189,9 @@ type Call struct {
 	Index string
 	// Params is JSON, nil when the caller gave none.
 	Params json.RawMessage
+	// Callsign is the virtual plugin that the call is about, empty for the plugin's own
+	// instance. Only the backend of a virtual plugin sets it.
+	Callsign string
 }
 
 // Notification is an event that a plugin sends to its subscribers.
@@ -192,6 +204,8 @@ type Notification struct {
 	// Sequence counts the events of the plugin's process from 1; 0 means that the event is
 	// not counted.
 	Sequence uint64
+	// Callsign is the virtual plugin whose event it is, empty for the plugin's own.
+	Callsign string
 }
 
 // ProcessFigures are the process IDs and the memory use of a running plugin, as the

@@ -16,13 +16,18 @@ import (
 // *PluginError if the plugin answered with an error. It wraps ErrUnavailable, ErrHibernated
 // or ErrBusy if the instance takes no call now, ErrNotAnswered if the plugin ended before it
 // answered, and is a *CallTimeoutError if no answer came in time.
-func (s *Shell) Invoke(ctx context.Context, c Call) (json.RawMessage, error) {
-	var result json.RawMessage
-	err := s.admitAndCallPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
-		result, err = s.backend.Invoke(ctx, c)
-		return err
-	})
-	s.rememberMethodFromError(c.Method, err)
+func (s *Shell) Invoke(ctx context.Context, c Call) (result json.RawMessage, err error) {
+	if s.virtual != nil {
+		result, err = s.invokeVirtual(ctx, c)
+	} else {
+		err = s.admitAndCallPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
+			result, err = s.backend.Invoke(ctx, c)
+			return err
+		})
+	}
+	if c.Callsign == "" {
+		s.rememberMethodFromError(c.Method, err)
+	}
 	return result, err
 }
 
@@ -130,6 +135,9 @@ func (s *Shell) admitOrHold(messageBytes int, waitsForStart, waitsForReplacement
 // DeliversCalls reports whether a call that comes now is delivered, at once or when the
 // instance has been started or woken.
 func (s *Shell) DeliversCalls() bool {
+	if s.virtual != nil {
+		return s.whyNoVirtualCall() == nil && s.virtual.Parent().DeliversCalls()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.startExpected || s.replacing || s.state.TakesCalls() || s.state.HoldsCalls() && s.Config().OnCall == configs.OnCallWake
@@ -165,6 +173,11 @@ const maxReportDelay = time.Second
 // gets none of these. An active plugin is asked, as a probe; of one that is not active no
 // event is on its way.
 func (s *Shell) WaitForReports(ctx context.Context) {
+	if s.virtual != nil {
+		s.virtual.Parent().WaitForReports(ctx) // the plugin's events come through the parent
+		s.WaitForTransitions()
+		return
+	}
 	ctx, cancel := context.WithTimeout(ctx, maxReportDelay)
 	defer cancel()
 	_ = s.callAsProbe(ctx, func(ctx context.Context) error {
@@ -189,10 +202,14 @@ const maxKnownMethods = 1024
 // there were none. The error wraps ErrUnavailable if the instance is neither active nor
 // asleep.
 func (s *Shell) Exists(ctx context.Context, method string) (exists bool, err error) {
-	err = s.callAsProbe(ctx, func(ctx context.Context) error {
-		exists, err = s.backend.Exists(ctx, method)
-		return err
-	})
+	if s.virtual != nil {
+		exists, err = s.existsVirtually(ctx, method)
+	} else {
+		err = s.callAsProbe(ctx, func(ctx context.Context) error {
+			exists, err = s.backend.Exists(ctx, method)
+			return err
+		})
+	}
 	switch {
 	case err == nil:
 		s.rememberMethod(method, exists)

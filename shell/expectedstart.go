@@ -17,7 +17,7 @@ const startEvent Event = "start"
 func (s *Shell) ExpectStart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.startExpected = s.state == Deactivated && !s.closing && s.Unstartable() == nil
+	s.startExpected = s.virtual == nil && s.state == Deactivated && !s.closing && s.Unstartable() == nil
 }
 
 // IsStartExpected reports whether the host is yet to start the instance.

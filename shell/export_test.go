@@ -13,7 +13,6 @@ const (
 	MaxHeldBytes    = maxHeldBytes
 	HistoryLength   = historyLength
 	ConfigureEvent  = configureEvent
-	RestartEvent    = restartEvent
 	MaxQuestionTime = maxQuestionTime
 )
 

@@ -17,7 +17,15 @@ const healthService = "plugin"
 // serves or has no health service. The error wraps ErrUnhealthy if the plugin says that it
 // does not serve, and ErrUnavailable if the instance is not active or ends meanwhile; any
 // other error means that the plugin did not answer.
+//
+// A virtual plugin is as healthy as its parent.
 func (s *Shell) CheckHealth(ctx context.Context) error {
+	if s.virtual != nil {
+		if state := s.State(); state != Activated {
+			return fmt.Errorf("%w: it is %s", ErrUnavailable, state)
+		}
+		return s.virtual.Parent().CheckHealth(ctx)
+	}
 	end, err := s.enterProbeIfActive()
 	if err != nil {
 		return fmt.Errorf("%w: it is %s", ErrUnavailable, s.State())

@@ -157,6 +157,9 @@ func (s *Shell) noteUseAfter(d time.Duration) {
 // KeepAwake has an active plugin count as used for that long from now on, so that the host does
 // not put it to sleep by itself. It returns ErrIllegalState unless the plugin is active.
 func (s *Shell) KeepAwake(d time.Duration) error {
+	if s.virtual != nil {
+		return s.virtual.Parent().KeepAwake(d)
+	}
 	if state := s.State(); state != Activated {
 		return fmt.Errorf("cannot keep it awake: %w: it is %s", ErrIllegalState, state)
 	}

@@ -133,7 +133,7 @@ func (l *lane) waitForTurn(ctx context.Context, event Event) (hasTurn bool) {
 // one operation.
 func isJoinable(event Event) bool {
 	switch event {
-	case Exit, GiveUp, Replace, configureEvent, startEvent, recheckEvent, probeEvent, restartEvent, retryWakeEvent, suspendIdleEvent, hibernateIdleEvent, resumeUsedEvent:
+	case Exit, GiveUp, Replace, configureEvent, startEvent, recheckEvent, probeEvent, RestartEvent, retryWakeEvent, suspendIdleEvent, hibernateIdleEvent, resumeUsedEvent:
 		return false
 	default:
 		return true

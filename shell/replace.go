@@ -62,7 +62,10 @@ func (s *Shell) replace(ctx context.Context, r replacement, between func(context
 // it does not run. A hibernated plugin is woken to end. Calls wait as with Replace, and
 // instances that require this one stay active. The error is as that of Activate.
 func (s *Shell) Restart(ctx context.Context, why Reason) error {
-	return s.runInLane(ctx, restartEvent, s.replacementTimeLimit(), func(ctx context.Context) error {
+	if s.virtual != nil {
+		return s.restartVirtual(ctx, why)
+	}
+	return s.runInLane(ctx, RestartEvent, s.replacementTimeLimit(), func(ctx context.Context) error {
 		if !s.State().IsInitialized() {
 			return s.activateHoldingTurn(ctx, why)
 		}

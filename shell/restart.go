@@ -5,14 +5,14 @@ import (
 	"fmt"
 )
 
-// restartEvent is the event under which a restart waits for its turn. It changes no
+// RestartEvent is the event under which a restart waits for its turn. It changes no
 // state itself.
-const restartEvent Event = "restart"
+const RestartEvent Event = "restart"
 
 // RestartIf activates an instance after its plugin has ended by itself. It does nothing if,
 // when the turn comes, the instance is not deactivated or wanted returns false.
 func (s *Shell) RestartIf(ctx context.Context, wanted func() bool) error {
-	return s.runInLane(ctx, restartEvent, s.activationTimeLimit(), func(ctx context.Context) error {
+	return s.runInLane(ctx, RestartEvent, s.activationTimeLimit(), func(ctx context.Context) error {
 		if s.State() != Deactivated || !wanted() {
 			return nil
 		}

@@ -31,11 +31,13 @@ type Shell struct {
 	log                zerolog.Logger
 	observer           Observer
 	backend            Backend
-	process            Process // the backend, nil for a built-in
+	process            Process // the backend, nil for a built-in and a virtual plugin
+	virtual            Virtual // the backend of a virtual plugin, nil for any other
 	requirements       Requirements
 	unstartable        error // why the instance is never activated, nil for no cause
 	refusal            func() error
 	onDismissed        func()
+	onDescribed        func()
 	onPostMortem       func(why Reason, err error, evidence func() Evidence)
 	onLost             func(Loss)
 
@@ -96,6 +98,9 @@ type Options struct {
 	// Dismissed, if not nil, is called when a deactivation finds the instance deactivated
 	// already. It must not block.
 	Dismissed func()
+	// Described, if not nil, is called when the plugin describes itself in another way than
+	// before. It must not block. New may call it.
+	Described func()
 	// PostMortem, if not nil, is called before the process of a plugin is cleared away.
 	// evidence collects what the backend can find out about the end.
 	PostMortem func(why Reason, err error, evidence func() Evidence)
@@ -121,6 +126,7 @@ func New(o Options) *Shell {
 		unstartable:        o.Unstartable,
 		refusal:            o.Refusal,
 		onDismissed:        o.Dismissed,
+		onDescribed:        o.Described,
 		onPostMortem:       o.PostMortem,
 		onLost:             o.Lost,
 		lane:               newLane(o.Config.Callsign),
@@ -138,14 +144,22 @@ func New(o Options) *Shell {
 	if s.onDismissed == nil {
 		s.onDismissed = func() {}
 	}
+	if s.onDescribed == nil {
+		s.onDescribed = func() {}
+	}
 	s.shutdown, s.beginShutdown = context.WithCancel(context.Background())
 	s.leaving, s.beginLeaving = context.WithCancel(context.Background())
 	s.config.Store(&o.Config)
-	s.inFlight.renewContexts()
 	s.backend = o.Backend(s.Config, sink{s})
 	s.process, _ = s.backend.(Process)
+	s.virtual, _ = s.backend.(Virtual)
+	if s.virtual == nil {
+		s.inFlight.renewContexts() // the parent counts the calls of a virtual plugin
+	}
 	switch {
 	case s.unstartable != nil:
+	case s.virtual != nil:
+		s.state = firstVirtualState(s.virtual.Parent().State())
 	case s.process != nil && s.process.Sleep() != nil:
 		s.state = Hibernated
 		s.control = statecontrol.Suspended
@@ -162,6 +176,10 @@ func (s *Shell) Callsign() string { return s.callsign }
 
 // Config returns the present configuration of the instance.
 func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
+
+// Requires returns the callsigns of the instances that must be active for this one to be. The
+// caller must not change them.
+func (s *Shell) Requires() []string { return s.config.Load().Requires }
 
 // Unstartable returns why the instance is not activated, nil for an instance that may be.
 func (s *Shell) Unstartable() error {
@@ -193,7 +211,7 @@ func (s *Shell) Close() {
 func (s *Shell) Notify(n Notification) { s.observer.Notification(s.callsign, n) }
 
 // IsBuiltIn reports whether the instance is part of the host.
-func (s *Shell) IsBuiltIn() bool { return s.process == nil }
+func (s *Shell) IsBuiltIn() bool { return s.process == nil && s.virtual == nil }
 
 // Activate starts the plugin, or wakes it if it is hibernated. It does nothing if the
 // plugin is active. If a requirement is not met, the instance waits in Precondition and
@@ -201,6 +219,9 @@ func (s *Shell) IsBuiltIn() bool { return s.process == nil }
 // is an *AsleepError; if it can't ever be and the configuration says so, the plugin is started
 // cold.
 func (s *Shell) Activate(ctx context.Context, why Reason) error {
+	if s.virtual != nil {
+		return s.operateVirtual(ctx, Activate, why)
+	}
 	return s.runInLane(ctx, Activate, s.activationTimeLimit(), func(ctx context.Context) error {
 		return s.activateHoldingTurn(ctx, why)
 	})
@@ -219,6 +240,9 @@ func (s *Shell) Deactivate(ctx context.Context, why Reason) error {
 	if why == Shutdown {
 		s.refuseAllButDeactivate()
 		s.beginShutdown()
+	}
+	if s.virtual != nil {
+		return s.operateVirtual(ctx, Deactivate, why)
 	}
 	return s.runInLane(ctx, Deactivate, s.deactivationTimeLimit(), func(ctx context.Context) error {
 		return s.deactivateHoldingTurn(ctx, why)
@@ -239,6 +263,9 @@ func (s *Shell) DeactivateIfActive(ctx context.Context, why Reason) error {
 // MakeUnavailable keeps a deactivated instance from being activated until it is deactivated
 // again. It returns ErrIllegalState unless the instance is deactivated or unavailable.
 func (s *Shell) MakeUnavailable(ctx context.Context, why Reason) error {
+	if s.virtual != nil {
+		return s.operateVirtual(ctx, MakeUnavailable, why)
+	}
 	return s.runInLane(ctx, MakeUnavailable, time.Duration(s.Config().StopTimeout), func(ctx context.Context) error {
 		if s.State() == Unavailable {
 			return nil
@@ -434,8 +461,13 @@ func (s *Shell) information() Information {
 	return s.info
 }
 
+// setInformation replaces the plugin's description of itself.
 func (s *Shell) setInformation(i Information) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	same := s.info.describesLike(i)
 	s.info = i
+	s.mu.Unlock()
+	if !same {
+		s.onDescribed()
+	}
 }

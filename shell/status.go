@@ -26,10 +26,18 @@ type Transition struct {
 // historyLength is how many transitions an instance remembers.
 const historyLength = 32
 
+// virtualHistoryLength is historyLength of a virtual plugin: there may be many, and they share the
+// history of their parent.
+const virtualHistoryLength = 8
+
 // appendHistory adds t to the history and drops the oldest transition if the history is
 // full. The caller holds mu.
 func (s *Shell) appendHistory(t Transition) {
-	if len(s.history) == historyLength {
+	longest := historyLength
+	if s.virtual != nil {
+		longest = virtualHistoryLength
+	}
+	if len(s.history) == longest {
 		s.history = append(s.history[:0], s.history[1:]...)
 	}
 	s.history = append(s.history, t)
@@ -68,6 +76,7 @@ type Status struct {
 func (s *Shell) Status() Status {
 	for {
 		st, changes := s.recordedStatus()
+		st.Information = s.withParentServices(st.Information)
 		st.Figures = s.backend.ProcessFigures()
 		if st.State == Precondition {
 			st.Err = s.unmetRequirements()
@@ -91,6 +100,7 @@ func (s *Shell) Status() Status {
 // transition that led to it.
 func (s *Shell) BriefStatus() Status {
 	st, _ := s.recordedStatus()
+	st.Information = s.withParentServices(st.Information)
 	return st
 }
 
@@ -115,6 +125,9 @@ func (s *Shell) recordedStatus() (st Status, changes int) {
 
 // Serves reports whether the plugin's description of itself lists the gRPC service.
 func (s *Shell) Serves(service string) bool {
+	if s.virtual != nil {
+		return s.virtual.Parent().Serves(service)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return slices.Contains(s.info.Services, service)

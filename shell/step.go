@@ -17,7 +17,17 @@ import (
 // away. Work that does not end overrunLimit after that, since it waits for the kernel, goes
 // on without the caller, which gets ErrTimedOut. While the shell is closing only Deactivate
 // is not refused, and other work that is under way is given up after the start timeout.
+//
+// A virtual plugin has operations of its own, see operateVirtual; all others end here.
 func (s *Shell) runInLane(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
+	if s.virtual != nil {
+		return s.refuseVirtual(event)
+	}
+	return s.runTurn(ctx, event, limit, work)
+}
+
+// runTurn is runInLane for every instance.
+func (s *Shell) runTurn(ctx context.Context, event Event, limit time.Duration, work func(context.Context) error) error {
 	wait, cancel := timelimit.With(ctx, limit)
 	defer cancel()
 	err := s.lane.waitAndRunOrJoin(wait, event, limit+overrunLimit, func() error {
@@ -155,6 +165,11 @@ func (s *Shell) illegalStateError(event Event) error {
 func (s *Shell) enterAndReportState(to State, event Event, why Reason, err error) {
 	s.observing.Lock()
 	defer s.observing.Unlock()
+	s.enterAndReportStateLocked(to, event, why, err)
+}
+
+// enterAndReportStateLocked is enterAndReportState for a caller that holds observing.
+func (s *Shell) enterAndReportStateLocked(to State, event Event, why Reason, err error) {
 	s.mu.Lock()
 	t := Transition{Callsign: s.Callsign(), Event: event, From: s.state, To: to, Reason: why, Err: err, At: time.Now()}
 	s.state, s.reason, s.failure, s.since = to, why, err, t.At

@@ -151,7 +151,7 @@ func (a *autoSleep) measureSituation() policy.Situation {
 		a.refillProvision()
 	}
 	for _, sh := range a.s.Shells() {
-		if sh.IsBuiltIn() {
+		if sh.IsBuiltIn() || sh.IsVirtual() {
 			continue
 		}
 		c := a.candidateWithoutMemory(sh)

@@ -60,10 +60,15 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	if !ok {
 		return fmt.Errorf("cannot clone: %w", s.UnknownError(callsign))
 	}
+	if sh.IsVirtual() {
+		return fmt.Errorf("cannot clone %s: %w: it is a virtual plugin of %s, clone that", callsign, ErrNotCloneable, sh.Parent())
+	}
 	source, defined := s.definitions.config(callsign)
 	if sh.IsBuiltIn() || !defined {
 		return fmt.Errorf("cannot clone %s: %w", callsign, ErrNotCloneable)
 	}
+	s.virtuals.changing.Lock() // so that no virtual plugin takes the callsign meanwhile
+	defer s.virtuals.changing.Unlock()
 	if err := s.checkNewCallsign(newCallsign); err != nil {
 		return fmt.Errorf("cannot clone %s: %w", callsign, err)
 	}
@@ -75,6 +80,7 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 	if err := s.makeAndKeepClone(c); err != nil {
 		return fmt.Errorf("cannot clone %s: %w", callsign, err)
 	}
+	s.events.Roster(RosterChange{Callsign: newCallsign, Kind: RosterCreated})
 	s.log.Info().Str("callsign", newCallsign).Str("of", callsign).Msg("cloned")
 	return nil
 }
@@ -107,10 +113,14 @@ func (s *Supervisor) checkNewCallsign(callsign string) error {
 	if err := configs.CheckCallsign(callsign); err != nil {
 		return err
 	}
-	for _, sh := range s.Shells() {
-		if strings.EqualFold(sh.Callsign(), callsign) {
-			return fmt.Errorf("%w: %q", ErrExists, sh.Callsign())
-		}
+	if err := s.roster.takenError(callsign); err != nil {
+		return err
+	}
+	if err := s.keptVirtualError(callsign); err != nil {
+		return err
+	}
+	if kept := s.virtuals.of(callsign); len(kept) > 0 {
+		return fmt.Errorf("%w: an earlier instance of that name has left its virtual plugins %s; take another name", ErrExists, virtualCallsigns(kept))
 	}
 	if file, found := s.LeftOut().Find(callsign); found && file.Names(callsign) {
 		return fmt.Errorf("%w: %w", ErrExists, s.WhyMissing(callsign))
@@ -137,6 +147,12 @@ func (s *Supervisor) DestroyCold(ctx context.Context, callsign string) error {
 
 // destroyBy is Destroy, with the operation that ends the shell.
 func (s *Supervisor) destroyBy(ctx context.Context, callsign string, end func(*shell.Shell, context.Context, shell.Reason) error) error {
+	if v, ok := s.VirtualOf(callsign); ok {
+		if err := s.destroyVirtual(ctx, v); err != nil {
+			return fmt.Errorf("cannot destroy %s: %w", callsign, err)
+		}
+		return nil
+	}
 	done, err := s.waitAndBeginChange()
 	if err != nil {
 		return fmt.Errorf("cannot destroy: %w", err)
@@ -156,7 +172,7 @@ func (s *Supervisor) destroyBy(ctx context.Context, callsign string, end func(*s
 		return fmt.Errorf("cannot destroy %s: %w", callsign, err)
 	}
 	// The clone's record goes last: while it exists, a next Destroy can finish this.
-	err = errors.Join(s.detachClonesOf(callsign), s.options.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.losses.forgetAll(callsign), s.definitions.keptOverrides.Delete(callsign))
+	err = errors.Join(s.detachClonesOf(callsign), s.RemoveKept(callsign), s.restarts.cancelAndRemoveRecord(callsign), s.losses.forgetAll(callsign), s.definitions.keptOverrides.Delete(callsign))
 	if err == nil {
 		err = s.definitions.keptClones.Delete(callsign)
 	}
@@ -183,5 +199,7 @@ func (s *Supervisor) endAndTakeOffRoster(ctx context.Context, sh *shell.Shell, e
 	s.restarts.cancelPlannedRestart(sh.Callsign())
 	s.roster.remove(sh.Callsign())
 	sh.Close()
+	s.takeOffVirtualsOf(sh.Callsign())
+	s.events.Roster(RosterChange{Callsign: sh.Callsign(), Kind: RosterRemoved})
 	return nil
 }

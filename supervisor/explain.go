@@ -34,7 +34,7 @@ func (s *Supervisor) Explain(callsign string) (Explanation, error) {
 	}
 	e := Explanation{Explanation: s.explainWithNotes(sh)}
 	e.Golden, e.NoGolden = sh.GoldenImage()
-	if e.State == shell.Activated && !sh.IsBuiltIn() {
+	if e.State == shell.Activated && !sh.IsBuiltIn() && !sh.IsVirtual() {
 		figures := sh.Status().Figures
 		e.Saves, e.Loading, e.Obstacle = figures.Memory, figures.Loading, sh.HibernationObstacle()
 		if e.Obstacle != nil {
@@ -57,6 +57,9 @@ func (s *Supervisor) ExplainBriefly(callsign string) string {
 // explainWithNotes returns the policy's explanation of an instance, with why it can't be
 // activated, and that its source is gone, if that is so.
 func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
+	if parent, ok := s.Shell(sh.Parent()); ok {
+		return s.explainVirtual(sh, parent)
+	}
 	e := s.autoSleep.explain(sh)
 	if unstartable := sh.Unstartable(); unstartable != nil {
 		e.Why += ", and can't be activated: " + unstartable.Error()
@@ -75,6 +78,20 @@ func (s *Supervisor) explainWithNotes(sh *shell.Shell) policy.Explanation {
 		}
 	}
 	return e
+}
+
+// explainVirtual returns the explanation of a virtual plugin: that of its parent, while it is what
+// the parent is.
+func (s *Supervisor) explainVirtual(sh, parent *shell.Shell) policy.Explanation {
+	e := policy.Explanation{Callsign: sh.Callsign(), State: sh.State()}
+	if e.State.IsDown() && e.State != shell.Precondition {
+		e.Why = fmt.Sprintf("%s is %s, while its parent %s is %s", e.Callsign, e.State, parent.Callsign(), parent.State())
+		return e
+	}
+	of := s.explainWithNotes(parent)
+	of.Callsign, of.State = e.Callsign, e.State
+	of.Why = fmt.Sprintf("it is a virtual plugin of %s and is what that is: %s", parent.Callsign(), of.Why)
+	return of
 }
 
 // explain returns the policy's explanation of an instance, and measures nothing.

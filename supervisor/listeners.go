@@ -22,6 +22,8 @@ type Listener interface {
 	shell.Observer
 	// Subsystems receives the subsystems that changed.
 	Subsystems(changed []Subsystem)
+	// Roster receives which instance has come, has changed its description, or has gone.
+	Roster(change RosterChange)
 }
 
 // Listen has l called for everything that happens from now on, in order for each
@@ -73,14 +75,29 @@ type observer struct {
 	s *Supervisor
 }
 
+// Notification passes an event on to the listeners: as one of the virtual plugin that it names, if
+// that is the instance's own.
+func (o observer) Notification(callsign string, n shell.Notification) {
+	if n.Callsign == "" || n.Callsign == callsign {
+		o.events.Notification(callsign, n)
+		return
+	}
+	if o.s.ParentOf(n.Callsign) == callsign {
+		o.events.Notification(n.Callsign, n)
+		return
+	}
+	o.s.log.Debug().Str("callsign", callsign).Str("virtual", n.Callsign).Str("event", n.Event).Msg("dropped an event: the plugin has no such virtual plugin")
+}
+
 // Transition passes a transition on to the listeners, and then to restarts, automatic
-// sleep, and the conditions on which other instances depend.
+// sleep, its virtual plugins, and the conditions on which other instances depend.
 func (o observer) Transition(t shell.Transition) {
 	s := o.s
 	s.events.Transition(t)
 	s.tellFailedWake(t)
 	s.restarts.planOrCancelRestart(t)
 	s.autoSleep.noteTransitionAndDecideSoon(t)
+	s.followParent(t)
 	switch {
 	case t.From == t.To:
 	case t.Event == shell.Replace && t.From != shell.Activation: // its successor is about to start

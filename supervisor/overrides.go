@@ -94,6 +94,9 @@ func (s *Supervisor) Configure(ctx context.Context, callsign string, raw json.Ra
 	if !ok {
 		return fmt.Errorf("cannot configure: %w", s.UnknownError(callsign))
 	}
+	if sh.IsVirtual() {
+		return fmt.Errorf("cannot configure %s: %w: %w; its plugin sets the configuration, configure %s", callsign, shell.ErrIllegalState, shell.ErrVirtual, sh.Parent())
+	}
 	values, err := decodeJSONObject(raw)
 	if err == nil {
 		err = s.checkNotBeingReplaced(callsign)

@@ -153,6 +153,9 @@ func (r *reload) checkCallsignIsFree(callsign string) error {
 			return fmt.Errorf("%w: %q is that of a part of the host", ErrExists, b.Callsign())
 		}
 	}
+	if err := r.s.keptVirtualError(callsign); err != nil && r.before[callsign].Callsign == "" {
+		return fmt.Errorf("%q: %w", callsign, err)
+	}
 	return clashError(r.s.definitions.provided, r.s.LeftOut(), r.source, callsign)
 }
 
@@ -259,24 +262,41 @@ func (r *reload) applyConfigIfChanged(ctx context.Context, sh *shell.Shell) {
 // an earlier host left of them. Subsystems that they control are no longer active by the host.
 func (r *reload) addNewInstances(ctx context.Context) {
 	for callsign := range r.after {
-		if _, there := r.s.Shell(callsign); there {
-			continue
-		}
-		config, _ := r.s.definitions.config(callsign)
-		sh, err := r.s.newUnlistedInstance(config)
-		if err != nil {
+		if err := r.addNewInstance(callsign); err != nil {
 			r.addResultLine(callsign, "could not be added: %v", err)
-			continue
 		}
-		if sh.Config().StartMode == configs.StartActivated {
-			sh.ExpectStart()
-		}
-		r.s.roster.addOrReplace(sh)
-		r.made = append(r.made, sh)
+	}
+	for _, sh := range r.made {
+		r.s.bringBackVirtualsOf(sh)
+		r.s.events.Roster(RosterChange{Callsign: sh.Callsign(), Kind: RosterCreated})
 	}
 	r.takeOverWhatIsLeft(ctx)
 	r.s.probeAllAndLogFailures(ctx, r.made)
 	r.s.updateUncontrolledSubsystems() // the new instances may control some
+}
+
+// addNewInstance makes an instance unless it is on the roster. The error may wrap ErrExists: a
+// virtual plugin has just taken the callsign.
+func (r *reload) addNewInstance(callsign string) error {
+	r.s.virtuals.changing.Lock()
+	defer r.s.virtuals.changing.Unlock()
+	if sh, there := r.s.Shell(callsign); there && !sh.IsVirtual() {
+		return nil
+	}
+	if err := r.s.roster.takenError(callsign); err != nil {
+		return err
+	}
+	config, _ := r.s.definitions.config(callsign)
+	sh, err := r.s.newUnlistedInstance(config)
+	if err != nil {
+		return err
+	}
+	if sh.Config().StartMode == configs.StartActivated {
+		sh.ExpectStart()
+	}
+	r.s.roster.addOrReplace(sh)
+	r.made = append(r.made, sh)
+	return nil
 }
 
 // startNewInstances starts the new instances whose start mode says so, unless they sleep or run

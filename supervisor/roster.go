@@ -2,6 +2,7 @@ package supervisor
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"sync"
@@ -36,6 +37,17 @@ func (r *roster) remove(callsign string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.shells, callsign)
+}
+
+// takenError returns an error that wraps ErrExists if an instance has that callsign, in upper or
+// lower case.
+func (r *roster) takenError(callsign string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if sh, found := findEqualFold(r.shells, callsign); found {
+		return fmt.Errorf("%w: %q", ErrExists, sh.Callsign())
+	}
+	return nil
 }
 
 // find returns the instance of that callsign, false if none exists.

@@ -96,6 +96,8 @@ func (s *Supervisor) endAllInstancesAndWait(end func(*shell.Shell) error) {
 	s.mu.Unlock()
 	s.definitions.changing.Lock()   // a change of the roster that has begun ends first
 	s.definitions.changing.Unlock() //nolint:staticcheck // no other change begins any more
+	s.virtuals.changing.Lock()
+	s.virtuals.changing.Unlock() //nolint:staticcheck // nor does one of virtual plugins
 	plugins := s.roster.allExceptHostBuiltins()
 	for _, rank := range slices.Backward(sortAndGroupByPosition(plugins, positionsAfterRequired(plugins))) {
 		doInParallelAndWait(rank, func(sh *shell.Shell) { s.endAndCloseShell(sh, end) })

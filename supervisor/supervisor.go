@@ -4,6 +4,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,6 +44,7 @@ type Supervisor struct {
 	log         zerolog.Logger
 	roster      roster
 	definitions *definitions
+	virtuals    *virtuals
 	events      events
 	conditions  conditions
 	changes     subsystemChanges
@@ -103,8 +105,8 @@ type Options struct {
 	// Refusal returns why the instances of a source are not activated, and take no call while
 	// they are not active, nil if they may. It must not block, and is not asked about the files.
 	Refusal func(source string) error
-	// RemoveKept removes the files that the backend of a destroyed clone has kept; nil
-	// when backends keep none.
+	// RemoveKept removes all that is kept of an instance that is destroyed, or of a virtual
+	// plugin that is removed, such as files; nil when nothing is kept.
 	RemoveKept func(callsign string) error
 	// KeptPaths returns the directories in which files of an instance of that callsign are
 	// kept; nil when backends keep none.
@@ -177,6 +179,9 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 		return err
 	}
 	if s.definitions, err = loadDefinitions(o.Store, bySource); err == nil {
+		s.virtuals, err = loadVirtuals(o.Store)
+	}
+	if err == nil {
 		s.restarts, err = loadRestarts(s)
 	}
 	if err == nil {
@@ -203,6 +208,9 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 		}
 		s.roster.addOrReplace(sh)
 	}
+	for _, sh := range s.roster.allExceptHostBuiltins() {
+		s.bringBackVirtualsOf(sh)
+	}
 	if err := s.autoSleep.restoreIdleSuspendedMarks(); err != nil {
 		return fmt.Errorf("cannot read what was suspended: %w", err)
 	}
@@ -216,7 +224,7 @@ func (s *Supervisor) loadStateAndMakeInstances() (err error) {
 // does not add it to the roster. An instance whose callsign is not valid is never activated.
 // An unknown built-in is an error.
 func (s *Supervisor) newUnlistedInstance(config configs.Plugin) (*shell.Shell, error) {
-	unstartable := misnamedError(config.Callsign)
+	unstartable := cmp.Or(misnamedError(config.Callsign), s.keptVirtualError(config.Callsign))
 	if unstartable != nil {
 		s.log.Warn().Err(unstartable).Str("callsign", config.Callsign).Msg("this instance stays deactivated")
 	}
@@ -262,6 +270,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Unstartable:      unstartable,
 		Refusal:          func() error { return s.refusalOf(config.Callsign) },
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
+		Described:        func() { s.tellDescribed(config.Callsign) },
 		Lost:             s.losses.noteOfShell,
 		PostMortem: func(why shell.Reason, err error, evidence func() shell.Evidence) {
 			s.writePostMortemIfWanted(config.Callsign, why, err, evidence)

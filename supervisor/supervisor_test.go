@@ -183,6 +183,9 @@ func TestShell(t *testing.T) {
 // of it.
 type ear []*journal
 
+// Roster ignores changes of the roster.
+func (e ear) Roster(RosterChange) {}
+
 func (e ear) Subsystems(changed []Subsystem) {
 	for _, s := range changed {
 		e[0].add(fmt.Sprintf("%s: %t", s.Name, s.Active))
@@ -240,6 +243,9 @@ type follower struct {
 }
 
 func (f *follower) Subsystems([]Subsystem) {}
+
+// Roster ignores changes of the roster.
+func (f *follower) Roster(RosterChange) {}
 
 func (f *follower) Transition(t shell.Transition) {
 	f.mu.Lock()

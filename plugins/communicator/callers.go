@@ -31,7 +31,7 @@ func (e *endpoint) stampCallerAndTakePlace(ctx context.Context, info *tap.Info) 
 func (e *endpoint) withCaller(ctx context.Context) (context.Context, error) {
 	caller := e.ownCallsign
 	for _, child := range metadata.ValueFromIncomingContext(ctx, shellpb.AsKey) {
-		if e.ownCallsign == "" || e.ParentOf(child) != e.ownCallsign {
+		if e.ownCallsign == "" || e.Supervisor.ParentOf(child) != e.ownCallsign {
 			return ctx, statusWithNumber(thunder.PrivilegedRequest, fmt.Sprintf("only its parent speaks for the virtual plugin %q, on its host socket", child))
 		}
 		caller = child

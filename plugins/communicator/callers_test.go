@@ -125,7 +125,6 @@ func newCallerRig(t *testing.T) *callerRig {
 		Supervisor: s, Log: zerolog.Nop(), NeededRole: jsonRPCRole, TargetOf: jsonRPCTarget,
 		Access:        access.NewGuard(access.Rules{Rows: rows}),
 		BuiltinAccess: func(*shell.Shell, shell.Call) (access.Role, access.Target) { return access.Read, access.Target{} },
-		ParentOf:      func(callsign string) string { return map[string]string{"Child": "Parent"}[callsign] },
 		Services:      []HostService{whoService(r)},
 	}, Group{})
 	t.Cleanup(func() {
@@ -134,6 +133,9 @@ func newCallerRig(t *testing.T) *callerRig {
 	})
 	s.Adopt(t.Context())
 	s.Start(t.Context())
+	if err := s.CreateVirtual(t.Context(), "Parent", supervisor.Virtual{Callsign: "Child"}); err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -79,9 +80,6 @@ type Options struct {
 	Flows func(publisher string) shellpb.FlowsServer
 	// Services are those that other parts of the host serve.
 	Services []HostService
-	// ParentOf returns the callsign of the instance whose virtual plugin that callsign is, ""
-	// for none. It must not block. Nil: the host has no virtual plugins.
-	ParentOf func(callsign string) string
 	// Version is the version of the host, such as "v1.2.3" or a commit.
 	Version string
 	// Paths returns the directories of an instance. Nil: no status has any.
@@ -124,9 +122,7 @@ func New(o Options, group Group) *Communicator {
 	if o.Access == nil {
 		o.Access = access.NewGuard(access.Rules{})
 	}
-	if o.ParentOf == nil {
-		o.ParentOf = func(string) string { return "" }
-	}
+	o.Services = append(slices.Clip(o.Services), virtualsHostService(o.Supervisor))
 	c := &Communicator{Options: o, callLimits: nativeCalls, audit: access.NewAudit(o.Access, o.Log, "grpc")}
 	c.events.size = eventReport.size
 	c.cut, c.cutCalls = context.WithCancel(context.Background())
@@ -295,6 +291,9 @@ func (l supervisorListener) Transition(t shell.Transition) {
 func (l supervisorListener) Notification(callsign string, n shell.Notification) {
 	l.c.events.publishAndEndSlow(eventReport{callsign: callsign, notification: n})
 }
+
+// Roster does nothing: native clients learn of new instances by their states.
+func (l supervisorListener) Roster(supervisor.RosterChange) {}
 
 // Subsystems queues the subsystems that changed for the watchers of subsystems.
 func (l supervisorListener) Subsystems(changed []supervisor.Subsystem) {

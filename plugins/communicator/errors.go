@@ -91,7 +91,7 @@ func statusFromError(err error) error {
 		code = codes.Unavailable
 	case errors.Is(err, shell.ErrBusy):
 		code = codes.ResourceExhausted
-	case errors.Is(err, supervisor.ErrTooManyClones):
+	case errors.Is(err, supervisor.ErrTooManyClones), errors.Is(err, supervisor.ErrTooManyVirtuals):
 		code = codes.ResourceExhausted
 	case errors.Is(err, shell.ErrNoStateControl):
 		code = codes.FailedPrecondition

@@ -42,7 +42,8 @@ func (c *Communicator) statusMessage(sh *shell.Shell, details bool) *shellpb.Sta
 		s.Source = &shellpb.CloneSource{Callsign: source.Of, Gone: source.Gone, Own: source.Own}
 	}
 	s.Package, _ = c.Supervisor.SourceOf(sh.Callsign())
-	if c.Paths != nil && !sh.IsBuiltIn() {
+	s.Parent = sh.Parent()
+	if c.Paths != nil && !sh.IsBuiltIn() && !sh.IsVirtual() {
 		s.Paths = c.Paths(st.Config)
 	}
 	s.Lost = c.lossMessages(sh.Callsign(), details)

@@ -43,6 +43,7 @@ var neededRoles = map[string]map[string]access.Role{
 		"Status": access.Read, "Watch": access.Read, "Interfaces": access.Read, "Subsystems": access.Read, "WatchSubsystems": access.Read,
 		"Operate": access.Operate, "SetSubsystem": access.Operate, "Configure": access.Admin, "Notify": access.Call,
 	},
+	"dormouse.shell.v1.Virtuals":            {"CreateVirtual": access.Operate, "UpdateVirtual": access.Operate, "RemoveVirtual": access.Operate, "ListVirtual": access.Operate},
 	"dormouse.shell.v1.Flows":               {"Publish": access.Call, "PublishStream": access.Call},
 	"dormouse.statecontrol.v1.StateControl": {"State": access.Read, "Watch": access.Read, "Request": access.Operate},
 	"grpc.health.v1.Health":                 {"Check": access.Read, "Watch": access.Read, "List": access.Read},
@@ -298,7 +299,7 @@ func TestReadersSeeNoDetails(t *testing.T) {
 // Every member of a status is known as public or as a detail, also one that is added one day.
 func TestDetailsOfStatus(t *testing.T) {
 	public := []protoreflect.Name{
-		"callsign", "state", "control", "reason", "class", "version", "start_mode", "resumed", "preconditions", "terminations", "controls", "requires", "source", "package",
+		"callsign", "state", "control", "reason", "class", "version", "start_mode", "resumed", "preconditions", "terminations", "controls", "requires", "source", "package", "parent",
 		"lost", // without its details, see lossMessage
 	}
 	details := []protoreflect.Name{"locator", "configuration", "error", "paths"} // see statusMessage

@@ -229,6 +229,8 @@ A client that does not keep up is cut off: it would miss events without knowing.
 | Controller | statechange | ~{callsign, state, reason}~ | ~{state, reason}~ of that callsign |
 | Controller | statecontrolstatechange | ~{callsign, state}~ | ~{state}~ of that callsign |
 | Controller | subsystemchange | ~[{subsystem, active}]~, those that changed | that subsystem only |
+| Controller | plugincreated, pluginremoved | ~{callsign, parent}~: an instance has come, has gone; parent only for a virtual plugin | ~{parent}~ for that callsign |
+| Controller | pluginchanged | ~{callsign, parent}~: its plugin describes itself in another way, or was asked for the first time | ~{parent}~ for that callsign |
 | Controller | wakefailed | ~{callsign, retryAfterMs}~: a hibernated plugin could not be woken now, and sleeps on | |
 | Controller | lost | ~{callsign, at, class, generation, until, restorable}~: a plugin's state was given up | |
 | Controller | all | every event of every plugin except those of state control; states in lower case | those of that callsign |

@@ -82,6 +82,7 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 		r.Clone = &dialect.Clone{Of: source.Of, Gone: source.Gone, Own: source.Own}
 	}
 	r.Package, _ = f.supervisor.SourceOf(st.Config.Callsign)
+	r.Parent = f.supervisor.ParentOf(st.Config.Callsign)
 	r.Lost = lossRecords(f.supervisor.LossesOf(st.Config.Callsign))
 	if st.Sleep != nil {
 		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: utcTimestamp(st.Sleep.Since)}

@@ -107,3 +107,6 @@ func (l listener) Notification(string, shell.Notification) {}
 
 // Subsystems does nothing.
 func (l listener) Subsystems([]supervisor.Subsystem) {}
+
+// Roster does nothing: the listener needs no changes of the roster.
+func (l listener) Roster(supervisor.RosterChange) {}

@@ -211,6 +211,9 @@ func (e ear) Notification(callsign string, n shell.Notification) {
 
 func (e ear) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (e ear) Roster(supervisor.RosterChange) {}
+
 // The flows of most tests: texts gives lines and notes, loud makes shouts of lines, file takes
 // shouts and lines.
 func declaredFlows() []configs.Flow {

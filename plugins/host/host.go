@@ -288,9 +288,9 @@ func (h *Host) nativeClientProxies() []controller.Proxy {
 	return all
 }
 
-// PluginShells returns the shells of the instances that are not built-ins.
+// PluginShells returns the shells of the instances that have a plugin of their own.
 func (h *Host) PluginShells() []*shell.Shell {
-	return slices.DeleteFunc(h.Supervisor.Shells(), (*shell.Shell).IsBuiltIn)
+	return slices.DeleteFunc(h.Supervisor.Shells(), func(sh *shell.Shell) bool { return sh.IsBuiltIn() || sh.IsVirtual() })
 }
 
 // StopPluginsAndCommunicator ends the communicator and the plugins. The error says that

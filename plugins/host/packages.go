@@ -27,7 +27,7 @@ func (h *Host) openPackages() (err error) {
 		PersistentDir: func(callsign string) string {
 			return filepath.Join(config.Host.Root, process.PersistentName, callsign)
 		},
-		RemoveInstanceFiles: h.Processes.RemoveInstanceFiles,
+		RemoveInstanceFiles: func(callsign string) error { return h.Supervisor.RemoveKept(callsign) },
 		ImagesUse:           h.Processes.Images.UsesCodeIn,
 		Flows:               h.packageFlows(),
 	})

@@ -110,6 +110,9 @@ func (r *live) Notification(callsign string, n shell.Notification) {
 
 func (r *live) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (r *live) Roster(supervisor.RosterChange) {}
+
 // expect waits for these events, in order and without others.
 func (r *live) expect(want ...string) {
 	r.Helper()

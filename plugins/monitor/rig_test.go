@@ -178,6 +178,9 @@ func (e *ear) Notification(callsign string, n shell.Notification) {
 
 func (e *ear) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (e *ear) Roster(supervisor.RosterChange) {}
+
 // plugin is a plugin in memory. Its figures are those of the processes that run the
 // tests.
 type plugin struct {

@@ -224,6 +224,9 @@ func (w *watch) Notification(string, shell.Notification) {}
 // Subsystems does nothing: the monitor needs transitions only.
 func (w *watch) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (w *watch) Roster(supervisor.RosterChange) {}
+
 // findObservable returns the observable of that callsign, nil if the monitor does
 // not watch it.
 func (w *watch) findObservable(callsign string) *observable {

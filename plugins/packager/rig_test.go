@@ -191,6 +191,9 @@ type eventLog struct{ r *rig }
 func (eventLog) Transition(shell.Transition)       {}
 func (eventLog) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (eventLog) Roster(supervisor.RosterChange) {}
+
 func (l eventLog) Notification(callsign string, n shell.Notification) {
 	var change stateChange
 	if callsign != Callsign || n.Event != stateEvent || json.Unmarshal(n.Params, &change) != nil {

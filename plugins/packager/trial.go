@@ -160,3 +160,6 @@ func (w *trialWatch) Notification(string, shell.Notification) {}
 
 // Subsystems does nothing.
 func (w *trialWatch) Subsystems([]supervisor.Subsystem) {}
+
+// Roster does nothing: the listener needs no changes of the roster.
+func (w *trialWatch) Roster(supervisor.RosterChange) {}

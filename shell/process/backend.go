@@ -5,6 +5,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -287,7 +288,7 @@ func (b *Backend) killAndStop(ctx context.Context) error {
 // Invoke runs one method, see shell.Backend.
 func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, error) {
 	answer, err := b.dispatcher.Invoke(ctx, &shellpb.InvokeRequest{
-		Method: c.Method, Index: c.Index, Params: c.Params, Caller: shell.CallerOf(ctx), Callsign: b.callsign,
+		Method: c.Method, Index: c.Index, Params: c.Params, Caller: shell.CallerOf(ctx), Callsign: cmp.Or(c.Callsign, b.callsign),
 	})
 	if err != nil {
 		return nil, shellErrorFromGRPC(err)
@@ -297,7 +298,12 @@ func (b *Backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 
 // Exists reports whether the plugin has the method, see shell.Backend.
 func (b *Backend) Exists(ctx context.Context, method string) (exists bool, err error) {
-	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method, Callsign: b.callsign})
+	return b.ExistsIn(ctx, b.callsign, method)
+}
+
+// ExistsIn is Exists for a virtual plugin, see shell.Process.
+func (b *Backend) ExistsIn(ctx context.Context, callsign, method string) (exists bool, err error) {
+	answer, err := b.dispatcher.Exists(ctx, &shellpb.ExistsRequest{Method: method, Callsign: callsign})
 	if err != nil {
 		return false, shellErrorFromGRPC(err)
 	}

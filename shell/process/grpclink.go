@@ -318,7 +318,7 @@ func (b *Backend) followEvents(l *link) {
 		if event, err = stream.Recv(); err == nil {
 			b.lastEvent.Store(event.GetSequence())
 			b.sink.Notify(shell.Notification{
-				Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams(), Sequence: event.GetSequence(),
+				Event: event.GetName(), Index: event.GetIndex(), Params: event.GetParams(), Sequence: event.GetSequence(), Callsign: event.GetCallsign(),
 			})
 			l.events.notePassed(event.GetSequence())
 		}

@@ -2106,7 +2106,10 @@ type StatusResponse struct {
 	Lost []*Loss `protobuf:"bytes,18,rep,name=lost,proto3" json:"lost,omitempty"`
 	// The package that the instance comes from, a clone through its source; empty for one of the
 	// configuration and for a part of the host.
-	Package       string `protobuf:"bytes,19,opt,name=package,proto3" json:"package,omitempty"`
+	Package string `protobuf:"bytes,19,opt,name=package,proto3" json:"package,omitempty"`
+	// The instance whose plugin does the work of this one, which is a virtual plugin; empty for any
+	// other instance.
+	Parent        string `protobuf:"bytes,20,opt,name=parent,proto3" json:"parent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2270,6 +2273,13 @@ func (x *StatusResponse) GetLost() []*Loss {
 func (x *StatusResponse) GetPackage() string {
 	if x != nil {
 		return x.Package
+	}
+	return ""
+}
+
+func (x *StatusResponse) GetParent() string {
+	if x != nil {
+		return x.Parent
 	}
 	return ""
 }
@@ -3264,7 +3274,7 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\x05Error\x12\x12\n" +
 	"\x04code\x18\x01 \x01(\x05R\x04code\x12\x12\n" +
 	"\x04data\x18\x02 \x01(\fR\x04data\"\x0f\n" +
-	"\rStatusRequest\"\xef\x05\n" +
+	"\rStatusRequest\"\x87\x06\n" +
 	"\x0eStatusResponse\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12.\n" +
 	"\x05state\x18\x02 \x01(\x0e2\x18.dormouse.shell.v1.StateR\x05state\x124\n" +
@@ -3286,7 +3296,8 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\brequires\x18\x10 \x03(\tR\brequires\x126\n" +
 	"\x06source\x18\x11 \x01(\v2\x1e.dormouse.shell.v1.CloneSourceR\x06source\x12+\n" +
 	"\x04lost\x18\x12 \x03(\v2\x17.dormouse.shell.v1.LossR\x04lost\x12\x18\n" +
-	"\apackage\x18\x13 \x01(\tR\apackage\"\x80\x02\n" +
+	"\apackage\x18\x13 \x01(\tR\apackage\x12\x16\n" +
+	"\x06parent\x18\x14 \x01(\tR\x06parent\"\x80\x02\n" +
 	"\x04Loss\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12*\n" +
 	"\x02at\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x14\n" +

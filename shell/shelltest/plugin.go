@@ -346,6 +346,11 @@ func (p *Plugin) Exists(ctx context.Context, method string) (bool, error) {
 	return method == "echo", p.runAction(ctx, "exists", "")
 }
 
+// ExistsIn is Exists.
+func (p *Plugin) ExistsIn(ctx context.Context, _, method string) (bool, error) {
+	return p.Exists(ctx, method)
+}
+
 // ProcessFigures returns the answer of GetFigures. If GetFigures is nil, the PID is the
 // number of the process.
 func (p *Plugin) ProcessFigures() shell.ProcessFigures {

@@ -159,6 +159,9 @@ type operationEnd struct{ Result, Reason string }
 func (operationEnds) Transition(shell.Transition)       {}
 func (operationEnds) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (operationEnds) Roster(supervisor.RosterChange) {}
+
 // Notification takes up the end of an operation.
 func (e operationEnds) Notification(callsign string, n shell.Notification) {
 	var end operationEnd

@@ -30,6 +30,9 @@ func (ear) Transition(shell.Transition)                   {}
 func (e ear) Notification(_ string, n shell.Notification) { e.heard <- n }
 func (ear) Subsystems([]supervisor.Subsystem)             {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (ear) Roster(supervisor.RosterChange) {}
+
 // next returns what comes, which must come.
 func next[T any](t *testing.T, stream grpc.ServerStreamingClient[T]) *T {
 	t.Helper()

@@ -60,6 +60,7 @@ type Additions struct {
 	Since      string          `json:"since"`
 	Error      string          `json:"error,omitempty"`
 	Package    string          `json:"package,omitempty"` // that the instance comes from
+	Parent     string          `json:"parent,omitempty"`  // of a virtual plugin
 	Clone      *Clone          `json:"clone,omitempty"`
 	Lost       []Loss          `json:"lost,omitempty"` // not acknowledged yet
 	Why        string          `json:"why,omitempty"`

@@ -12,7 +12,7 @@ import (
 var publicMembers = []string{
 	"Callsign", "ClassName", "Module", "State", "StartMode", "Postfix", "Preconditions", "Terminations", "Controls",
 	"Version.Hash", "Additions.Image.Engine", "Additions.Image.Created", "Additions.Warm.Created", "Additions.Transition",
-	"Additions.Reason", "Additions.Since", "Additions.Package", "Additions.Clone.Of", "Additions.Clone.Own",
+	"Additions.Reason", "Additions.Since", "Additions.Package", "Additions.Parent", "Additions.Clone.Of", "Additions.Clone.Own",
 	"Additions.Lost.At", "Additions.Lost.Class", "Additions.Lost.Until",
 	"Additions.History.At", "Additions.History.Event", "Additions.History.From", "Additions.History.To", "Additions.History.Reason", "Additions.History.Control",
 	"Next.Do", "Next.At", "Next.Because", "LastUse", "Retry", "Golden.Engine", "Golden.Created",

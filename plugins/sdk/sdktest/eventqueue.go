@@ -27,6 +27,9 @@ func (q *eventQueue) Transition(shell.Transition) {}
 // Subsystems does nothing: the plugin itself can watch them.
 func (q *eventQueue) Subsystems([]supervisor.Subsystem) {}
 
+// Roster does nothing: the listener needs no changes of the roster.
+func (q *eventQueue) Roster(supervisor.RosterChange) {}
+
 // Notification adds an event of the plugin to the queue, and ignores other instances.
 func (q *eventQueue) Notification(callsign string, n shell.Notification) {
 	if callsign != q.callsign {
