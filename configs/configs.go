@@ -20,6 +20,7 @@ type Config struct {
 	Packages  Packages   `toml:"packages"`
 	Flows     Flows      `toml:"flows"`
 	QHAna     QHAna      `toml:"qhana"`
+	Webhooks  Webhooks   `toml:"webhooks"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
 

@@ -45,11 +45,12 @@ func (f *configFile) decode(text []byte) {
 	packages := top.table("packages", "in [packages]", "a table, written [packages]")
 	flows := top.table("flows", "in [flows]", "a table, written [flows]")
 	qhana := top.table("qhana", "in [qhana]", "a table, written [qhana]")
+	webhooks := top.table("webhooks", "in [webhooks]", "a table, written [webhooks]")
 	hibernate := top.table("hibernate", "in [hibernate]", "a table, written [hibernate]")
 	plugins := top.tables("plugin")
 	allKnown := top.ReportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "webhooks", "hibernate")
 	} else {
 		f.readHost(host)
 		for _, listener := range listeners {
@@ -61,6 +62,7 @@ func (f *configFile) decode(text []byte) {
 		f.readPackages(packages)
 		f.readFlows(flows)
 		f.readQHAna(qhana)
+		f.readWebhooks(webhooks)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {
@@ -72,6 +74,7 @@ func (f *configFile) decode(text []byte) {
 	}
 	if !f.dropIn {
 		f.noteOrigins("qhana", qhana.Table)
+		f.noteOrigins("webhooks", webhooks.Table)
 	}
 	f.noteOriginsOfAll(host, packages, hibernate, listeners, access, plugins)
 	f.isComplete = allKnown && (plugins != nil || !top.Has("plugin")) && len(f.named) == len(plugins)

@@ -21,7 +21,7 @@ const PackagerCallsign = "Packager"
 
 // HostBuiltins are the callsigns of the parts of the host that are always there besides the
 // Controller. No configured instance may have one.
-var HostBuiltins = []string{PackagerCallsign, "Flows", "Tasks", "State"}
+var HostBuiltins = []string{PackagerCallsign, "Flows", "Tasks", "State", "Webhooks"}
 
 var callsignForm = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_.-]{0,63}$`)
 

@@ -102,6 +102,7 @@ func shownTables(c configs.Config, origins configs.Origins) (tables []shownTable
 	}
 	add("[packages]", "packages", c.Packages)
 	add("[qhana]", "qhana", c.QHAna)
+	add("[webhooks]", "webhooks", c.Webhooks)
 	add("[hibernate]", "hibernate", c.Hibernate)
 	for _, p := range c.Plugins {
 		add("[[plugin]]", "plugin."+p.Callsign, p)
