@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 
@@ -37,6 +38,17 @@ func (s *sockets) addressToTry() string {
 		return s.front[0].Addr().String()
 	}
 	return unixPrefix + s.control.Addr().String()
+}
+
+// addressPorts returns the addresses of the listeners for clients of other machines or this one,
+// without the unix sockets.
+func (s *sockets) addressPorts() (all []netip.AddrPort) {
+	for _, l := range s.front {
+		if at, err := netip.ParseAddrPort(l.Addr().String()); err == nil {
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 // inheritOrOpenSockets returns the sockets that systemd hands over, and opens the others:

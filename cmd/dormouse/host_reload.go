@@ -44,6 +44,9 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if h.host.ReplaceAccessRules(config) {
 		changes = append([]string{"access: adjusted, the rules differ"}, changes...)
 	}
+	if h.host.ReplaceWebhookTargets(config) {
+		changes = append([]string{"webhooks: adjusted, allow differs"}, changes...)
+	}
 	if useCertificates() {
 		changes = append([]string{"tls: adjusted, certificates differ"}, changes...)
 	}

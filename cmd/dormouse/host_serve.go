@@ -147,7 +147,7 @@ func serve(ctx context.Context, t *terminal, program string, load func() (config
 	defer func() { sockets.close(h.hasSuccessor.Load()) }()
 	h.host, err = host.Open(host.Options{
 		Config: config, RunDir: dirs.run, Version: version, Log: log, Group: group, DroppedLogLines: t.droppedLines,
-		CheckCallsign: dirs.checkSocketPathLength, Hibernates: h.hibernates.Load, Reload: h.reloadConfigAndLog,
+		CheckCallsign: dirs.checkSocketPathLength, Hibernates: h.hibernates.Load, Reload: h.reloadConfigAndLog, Listening: sockets.addressPorts(),
 	})
 	if err != nil {
 		return err

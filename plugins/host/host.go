@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"path/filepath"
 	"slices"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"dormouse/hibernate/criu"
 	"dormouse/internal/http2room"
 	"dormouse/internal/memory"
+	"dormouse/internal/outbox"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/store"
 	"dormouse/plugins/access"
@@ -27,6 +29,7 @@ import (
 	"dormouse/plugins/monitor"
 	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
+	"dormouse/plugins/webhooks"
 	"dormouse/shell"
 	"dormouse/shell/process"
 	"dormouse/supervisor"
@@ -65,6 +68,9 @@ type Options struct {
 	// configuration again. With nil the host tells clients that it supports neither.
 	Hibernates func() bool
 	Reload     func(context.Context) ([]string, error)
+	// Listening are the addresses at which the host accepts clients, to which it sends no
+	// webhooks.
+	Listening []netip.AddrPort
 	// DroppedLogLines returns how many lines the log has dropped; nil for a log that drops
 	// none.
 	DroppedLogLines func() int64
@@ -97,12 +103,14 @@ type Host struct {
 	Processes    process.Host       // the parts that all plugin processes share
 	Packager     *packager.Packager // nil in a private host
 	Flows        *flows.Flows       // nil in a private host
+	Webhooks     *webhooks.Webhooks // nil in a private host
 
 	options    Options
 	log        zerolog.Logger
 	memory     *peer.Memory      // of the fronts' messages; nil in a private host
 	room       *http2room.Room   // of long messages that arrive over gRPC; nil in a private host
 	store      *store.Store      // nil in a private host
+	outbox     *outbox.Outbox    // of the store; nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
 }
@@ -196,12 +204,13 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			WriteMetrics: func(w controller.MetricsWriter) {
 				h.Packager.WriteMetrics(w)
 				h.Flows.WriteMetrics(w)
+				h.Webhooks.WriteMetrics(w)
 			},
 		})
-		if err := errors.Join(h.openFlows(), h.openPackages()); err != nil {
+		if err := errors.Join(h.openFlows(), h.openPackages(), h.openWebhooks()); err != nil {
 			return err
 		}
-		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin()}
+		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.Webhooks.Builtin()}
 		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
@@ -210,7 +219,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 	h.Communicator = communicator.New(communicator.Options{
 		Supervisor: h.Supervisor, Log: h.log, Version: o.Version, Paths: h.Processes.Paths, Reload: o.Reload,
 		Access: h.Access, Memory: h.memory, Room: h.room, NeededRole: controller.NeededRole, TargetOf: controller.TargetOf, BuiltinAccess: h.builtinAccess, PackagerAccess: packager.NeededAccess,
-		Flows: h.flowsService(),
+		Flows: h.flowsService(), Services: h.services(),
 	}, o.Group)
 	return nil
 }
@@ -254,6 +263,7 @@ func (h *Host) builtinClasses() map[string]supervisor.Class {
 var hostBuiltinAccess = map[string]func(callsign string, c shell.Call) (access.Role, access.Target){
 	packager.Callsign: packager.NeededAccess,
 	flows.Callsign:    flows.NeededAccess,
+	webhooks.Callsign: webhooks.NeededAccess,
 }
 
 // builtinAccess returns the role that a caller needs for a call of a built-in, and what the
