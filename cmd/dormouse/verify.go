@@ -25,6 +25,8 @@ func verifyVerb(flags *flag.FlagSet) action {
 	verbose := flags.Bool("v", false, "show the host's log and the plugin's, on standard error")
 	o := verify.Options{Version: version, Log: zerolog.Nop()}
 	flags.StringVar(&o.Method, "method", "", "a method `NAME` to call, before and after the sleep")
+	flags.StringVar(&o.Flow, "flow", "", "a flow `NAME`, of which it gets one message")
+	message := flags.String("message", "", "the body of that message, `TEXT` or @FILE")
 	flags.DurationVar(&o.Timeout, "timeout", time.Duration(configs.DefaultPlugin().StartTimeout), "how `LONG` the plugin may take for each answer")
 	flags.Func("subsystem", "the `NAME` of a subsystem that the site defines; may be given several times", func(name string) error {
 		o.Subsystems = append(o.Subsystems, name)
@@ -35,6 +37,9 @@ func verifyVerb(flags *flag.FlagSet) action {
 	return func(ctx context.Context, t *terminal, args []string) error {
 		o.Program, o.Arguments = args[0], args[1:]
 		if err := readVerifyJSONInto(t, &o, *configuration, *params); err != nil {
+			return err
+		}
+		if err := readVerifyMessageInto(t, &o, *message); err != nil {
 			return err
 		}
 		if *verbose {
@@ -84,6 +89,16 @@ func readVerifyJSONInto(t *terminal, o *verify.Options, configuration, params st
 		return &usageError{err: errors.New("--params has no meaning without --method")}
 	}
 	o.Params, err = readJSONArgument(t.in, params)
+	return err
+}
+
+// readVerifyMessageInto reads the flag --message into o. The error is a *usageError if there is no
+// flow for it.
+func readVerifyMessageInto(t *terminal, o *verify.Options, message string) (err error) {
+	if message != "" && o.Flow == "" {
+		return &usageError{err: errors.New("--message has no meaning without --flow")}
+	}
+	o.Message, err = readBody(t, []string{o.Flow, message})
 	return err
 }
 

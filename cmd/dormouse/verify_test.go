@@ -54,37 +54,40 @@ func TestVerify(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		args []string
-		// The steps in groups: executable to initialize, methods, suspend to
-		// resume, deinitialize to the end.
+		// The steps in groups: executable to initialize, methods and
+		// flows, suspend to resume, deinitialize to the end.
 		marks string
 		// Said in the first step that failed.
 		said string
 		criu bool
 	}{
-		{name: "counter", args: []string{"--method", "increment", "--config", `{"start":4}`, "EXAMPLES/counter"}, marks: "ooooo o ooooooo ooo", criu: true},
-		{name: "one that needs its host", args: []string{"EXAMPLES/plugin"}, marks: "ooooo o ooooooo ooo", criu: true},
-		{name: "one of its site", args: []string{"--subsystem", "Other", "--subsystem", "Backend", "EXAMPLES/picky", "site"}, marks: "ooooo o ooooooo ooo", criu: true},
-		{name: "one of another site", args: []string{"EXAMPLES/picky", "site"}, marks: "ooFoo o ooooooo ooo", said: `there is no subsystem "Backend"`, criu: true},
-		{name: "in a Landlock domain", args: []string{"EXAMPLES/picky", "landlock"}, marks: "ooooo o ooF---o ooo", said: "has the Landlock domain of thread", criu: true},
-		{name: "no state control", args: []string{"EXAMPLES/echo"}, marks: "ooooo o ------- ooo"},
-		{name: "no such method", args: []string{"--method", "sing", "EXAMPLES/echo"}, marks: "ooooo F ------- ooo", said: "whether sing exists, it answered: no"},
+		{name: "counter", args: []string{"--method", "increment", "--config", `{"start":4}`, "EXAMPLES/counter"}, marks: "ooooo o- ooooooo ooo", criu: true},
+		{name: "one that needs its host", args: []string{"EXAMPLES/plugin"}, marks: "ooooo o- ooooooo ooo", criu: true},
+		{name: "one of its site", args: []string{"--subsystem", "Other", "--subsystem", "Backend", "EXAMPLES/picky", "site"}, marks: "ooooo o- ooooooo ooo", criu: true},
+		{name: "one of another site", args: []string{"EXAMPLES/picky", "site"}, marks: "ooFoo o- ooooooo ooo", said: `there is no subsystem "Backend"`, criu: true},
+		{name: "in a Landlock domain", args: []string{"EXAMPLES/picky", "landlock"}, marks: "ooooo o- ooF---o ooo", said: "has the Landlock domain of thread", criu: true},
+		{name: "no state control", args: []string{"EXAMPLES/echo"}, marks: "ooooo o- ------- ooo"},
+		{name: "flows", args: []string{"--flow", "loud", "--message", "text", "EXAMPLES/lines"}, marks: "ooooo oo ------- ooo"},
+		{name: "an unknown flow", args: []string{"EXAMPLES/lines"}, marks: "ooooo oo ------- ooo"},
+		{name: "no such flow", args: []string{"--flow", "quiet", "EXAMPLES/lines"}, marks: "ooooo oF ------- ooo", said: `there is no flow "quiet" here`},
+		{name: "no such method", args: []string{"--method", "sing", "EXAMPLES/echo"}, marks: "ooooo F- ------- ooo", said: "whether sing exists, it answered: no"},
 		{
 			name: "a method that fails", args: []string{"--method", "echo", "--config", `{"start":"x"}`, "EXAMPLES/counter"},
-			marks: "ooooF - ------- --o", said: "start must be a whole number",
+			marks: "ooooF -- ------- --o", said: "start must be a whole number",
 		},
-		{name: "true", args: []string{"/bin/true"}, marks: "oF--- - ------- --o", said: "exited with status 0"},
-		{name: "sleep", args: []string{"--timeout", "200ms", "/bin/sleep", "100"}, marks: "oF--- - ------- --o", said: "no answer within 200ms: it wrote no line on its standard output"},
-		{name: "missing", args: []string{"./nonesuch"}, marks: "F---- - ------- --o", said: "no such file"},
-		{name: "a text", args: []string{"verify_test.go"}, marks: "F---- - ------- --o", said: "executable file not found"},
-		{name: "exits", args: []string{"EXAMPLES/rogue", "exit"}, marks: "oF--- - ------- --o", said: "cannot find my data"},
-		{name: "bad handshake", args: []string{"EXAMPLES/rogue", "say", "2|1|unix|DIR/x|grpc"}, marks: "oF--- - ------- --o", said: "it speaks version"},
-		{name: "wrong place", args: []string{"EXAMPLES/rogue", "say", "1|1|unix|/x|grpc"}, marks: "oF--- - ------- --o", said: "PLUGIN_UNIX_SOCKET_DIR"},
-		{name: "mute", args: []string{"--timeout", "1500ms", "EXAMPLES/rogue", "mute"}, marks: "oF--- - ------- --o", said: "cannot connect to the plugin: no answer within 1.5s"},
-		{name: "no information", args: []string{"--timeout", "1500ms", "EXAMPLES/rogue", "no-information"}, marks: "oF--- - ------- --o", said: "no answer within 1.5s"},
-		{name: "bare", args: []string{"EXAMPLES/rogue"}, marks: "oooFo F ------- ooo", said: "Health"},
-		{name: "refuses", args: []string{"EXAMPLES/rogue", "refuse"}, marks: "oooFF - ------- --o", said: "Health"},
-		{name: "panics", args: []string{"EXAMPLES/rogue", "panic-in-initialize"}, marks: "oooFF - ------- --o", said: "Health"},
-		{name: "stubborn", args: []string{"--timeout", "1s", "EXAMPLES/rogue", "stubborn"}, marks: "oooFo F ------- oFo", said: "Health"},
+		{name: "true", args: []string{"/bin/true"}, marks: "oF--- -- ------- --o", said: "exited with status 0"},
+		{name: "sleep", args: []string{"--timeout", "200ms", "/bin/sleep", "100"}, marks: "oF--- -- ------- --o", said: "no answer within 200ms: it wrote no line on its standard output"},
+		{name: "missing", args: []string{"./nonesuch"}, marks: "F---- -- ------- --o", said: "no such file"},
+		{name: "a text", args: []string{"verify_test.go"}, marks: "F---- -- ------- --o", said: "executable file not found"},
+		{name: "exits", args: []string{"EXAMPLES/rogue", "exit"}, marks: "oF--- -- ------- --o", said: "cannot find my data"},
+		{name: "bad handshake", args: []string{"EXAMPLES/rogue", "say", "2|1|unix|DIR/x|grpc"}, marks: "oF--- -- ------- --o", said: "it speaks version"},
+		{name: "wrong place", args: []string{"EXAMPLES/rogue", "say", "1|1|unix|/x|grpc"}, marks: "oF--- -- ------- --o", said: "PLUGIN_UNIX_SOCKET_DIR"},
+		{name: "mute", args: []string{"--timeout", "1500ms", "EXAMPLES/rogue", "mute"}, marks: "oF--- -- ------- --o", said: "cannot connect to the plugin: no answer within 1.5s"},
+		{name: "no information", args: []string{"--timeout", "1500ms", "EXAMPLES/rogue", "no-information"}, marks: "oF--- -- ------- --o", said: "no answer within 1.5s"},
+		{name: "bare", args: []string{"EXAMPLES/rogue"}, marks: "oooFo F- ------- ooo", said: "Health"},
+		{name: "refuses", args: []string{"EXAMPLES/rogue", "refuse"}, marks: "oooFF -- ------- --o", said: "Health"},
+		{name: "panics", args: []string{"EXAMPLES/rogue", "panic-in-initialize"}, marks: "oooFF -- ------- --o", said: "Health"},
+		{name: "stubborn", args: []string{"--timeout", "1s", "EXAMPLES/rogue", "stubborn"}, marks: "oooFo F- ------- oFo", said: "Health"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			if test.criu {
@@ -115,6 +118,7 @@ func TestVerifyForPeople(t *testing.T) {
 	dormouse(t, nil, "plugin", "verify", "--config", "[]", "/bin/true").expect(t, exitUsage, "!--config must be a JSON object")
 	dormouse(t, nil, "plugin", "verify", "--subsystem", "Network", "/bin/true").expect(t, exitUsage, `!"Network" exists already`)
 	dormouse(t, nil, "plugin", "verify", "--params", "[]", "/bin/true").expect(t, exitUsage, "!without --method")
+	dormouse(t, nil, "plugin", "verify", "--message", "text", "/bin/true").expect(t, exitUsage, "!without --flow")
 }
 
 func TestVerifyKeeps(t *testing.T) {

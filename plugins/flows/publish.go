@@ -226,6 +226,15 @@ func (f *Flows) whyDead(key string) string {
 
 // checkResults returns an error if the flow may not have these results.
 func checkResults(s snapshot, results []*shellpb.Message) error {
+	if s.Kind == configs.FlowSink && len(results) > 0 {
+		return fmt.Errorf("%w: a sink has no results, and the plugin answered with %d", ErrInvalid, len(results))
+	}
+	return CheckResults(results)
+}
+
+// CheckResults returns an error if no flow may have these results: they are too many, or too
+// large.
+func CheckResults(results []*shellpb.Message) error {
 	size := 0
 	for i, r := range results {
 		if err := checkSize(r); err != nil {
@@ -234,8 +243,6 @@ func checkResults(s snapshot, results []*shellpb.Message) error {
 		size += proto.Size(r)
 	}
 	switch {
-	case s.Kind == configs.FlowSink && len(results) > 0:
-		return fmt.Errorf("%w: a sink has no results, and the plugin answered with %d", ErrInvalid, len(results))
 	case len(results) > shellpb.MaxFlowResults:
 		return fmt.Errorf("%w: the plugin answered with %d results, and %d are allowed", ErrTooLarge, len(results), shellpb.MaxFlowResults)
 	case size > shellpb.MaxMessage:

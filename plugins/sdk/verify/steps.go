@@ -28,6 +28,7 @@ const (
 	Health       = "health"
 	Initialize   = "initialize"
 	Methods      = "methods"
+	Flows        = "flows"
 	Suspend      = "suspend"
 	Preflight    = "preflight"
 	Checkpoint   = "checkpoint"
@@ -49,6 +50,7 @@ var adviceForStep = map[string]string{
 	Health:       `serve grpc.health.v1.Health and answer SERVING for "plugin" (docs/plugins.md, Services)`,
 	Initialize:   "answer Initialize with no error text; --config gives it a configuration (docs/plugins.md, Services)",
 	Methods:      "answer an unknown method with UNIMPLEMENTED, and the others with JSON (docs/plugins.md, Errors)",
+	Flows:        "answer Process in time, with results that a flow may have, or with an error; INVALID_ARGUMENT says that it will never do (docs/plugins.md, Flows)",
 	Suspend:      "answer Request when the state is reached, and a second one with FAILED_PRECONDITION (docs/plugins.md, Services)",
 	Preflight:    "do without what is named (docs/plugins.md, What sleep means)",
 	Checkpoint:   "do without what is named, or close it in BeforeCheckpoint (docs/plugins.md, What sleep means)",
@@ -93,7 +95,7 @@ func (r *run) tryAndRecordStep(step, skipReason string, work func() (found strin
 
 // Order is the names of all steps in the order in which they are done.
 var Order = []string{
-	Executable, Handshake, Information, Health, Initialize, Methods, Suspend, Preflight,
+	Executable, Handshake, Information, Health, Initialize, Methods, Flows, Suspend, Preflight,
 	Checkpoint, ProcessGone, Restore, CallAgain, Resume, Deinitialize, End, NothingLeft,
 }
 

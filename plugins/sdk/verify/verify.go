@@ -33,6 +33,9 @@ type Options struct {
 	// unknown method is called.
 	Method string
 	Params json.RawMessage
+	// Flow is given a message with the body Message; if it is empty, an unknown flow is.
+	Flow    string
+	Message []byte
 	// Timeout is how long the plugin may take for each answer.
 	Timeout time.Duration
 	// Subsystems are the names of subsystems besides Thunder's.
@@ -123,6 +126,7 @@ func (r *run) runSteps(ctx context.Context) (err error) {
 	}
 	r.recordSkippedStepsBefore(Methods, "it does not run")
 	r.tryCallStep(ctx, Methods)
+	r.tryFlowStep(ctx)
 	r.trySleepSteps(ctx)
 	r.backend.ending = true
 	_ = r.shell.Deactivate(context.WithoutCancel(ctx), shell.Requested) // the backend makes it steps
