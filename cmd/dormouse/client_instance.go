@@ -118,16 +118,17 @@ func (c *client) leftOutFiles(ctx context.Context) (files []leftOutFile) {
 	return files
 }
 
-// storeDamage returns what is damaged of the host's store, "" for nothing or if the host does
-// not say.
-func (c *client) storeDamage(ctx context.Context) string {
+// storeDamage returns what is damaged of the host's store and what to do, "" for nothing or if the
+// host does not say.
+func (c *client) storeDamage(ctx context.Context) (damage, mend string) {
 	var found struct {
 		Damage string `json:"damage"`
+		Mend   string `json:"mend"`
 	}
 	if result, err := c.call(ctx, "Controller.store", nil); err == nil {
 		_ = json.Unmarshal(result, &found) // the list is right without it
 	}
-	return found.Damage
+	return found.Damage, found.Mend
 }
 
 // getInstance returns one instance. If it does not exist, the error lists similar

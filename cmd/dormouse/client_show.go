@@ -36,8 +36,8 @@ func listVerb(flags *flag.FlagSet) action {
 		for _, file := range c.leftOutFiles(ctx) {
 			t.printf("%s\n", file.warningText())
 		}
-		if damage := c.storeDamage(ctx); damage != "" {
-			t.printf("the store is damaged: %s; a restart of the host copies what can be read into a new one\n", damage)
+		if damage, mend := c.storeDamage(ctx); damage != "" {
+			t.printf("the store is damaged: %s; %s\n", damage, mend)
 		}
 		return nil
 	}

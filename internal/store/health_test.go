@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -81,6 +82,75 @@ func TestDamageFoundByWork(t *testing.T) {
 	}
 	if _, found, err := readMark(path); !found || err != nil {
 		t.Errorf("there is no mark (%v)", err)
+	}
+}
+
+// The file is checked again while the store is open, so damage that comes later is found without
+// work that runs into it.
+func TestCheckedAgain(t *testing.T) {
+	text := makeSample(t, swept)
+	path := filepath.Join(t.TempDir(), "store.db")
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	told := make(chan string, 1000)
+	s, err := Open(path, Options{CheckEvery: time.Millisecond, Told: func(message string) { told <- message }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for s.Health().Checked.IsZero() {
+		runtime.Gosched()
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := len(text)/pageSize - 1
+	for text[last*pageSize] != 13 { // a page of letters
+		last--
+	}
+	if _, err := f.WriteAt(make([]byte, pageSize), int64(last*pageSize)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if message := <-told; !strings.Contains(message, "is damaged") || !strings.Contains(message, "restart the host") {
+		t.Errorf("told %q", message)
+	}
+}
+
+// A file that is removed or replaced under the store is told once, with what to do.
+func TestFileIsTaken(t *testing.T) {
+	for name, take := range map[string]func(path string) error{
+		"removed":      os.Remove,
+		"another file": func(path string) error { return os.Rename(path+".other", path) },
+	} {
+		path := filepath.Join(t.TempDir(), "store.db")
+		if err := os.WriteFile(path+".other", nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		told := make(chan string, 1000)
+		s, err := Open(path, Options{CheckAfter: time.Hour, LookEvery: time.Millisecond, Told: func(message string) { told <- message }})
+		if err == nil {
+			err = take(path)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if message := <-told; !strings.Contains(message, name) || !strings.Contains(message, "put a backup there") {
+			t.Errorf("told %q", message)
+		}
+		if h := s.Health(); !strings.Contains(h.Damage, name) || !strings.Contains(h.Mend, "put a backup there") {
+			t.Errorf("the health says %+v", h)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+		if len(told) > 0 {
+			t.Errorf("told again: %q", <-told)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -17,8 +18,11 @@ import (
 
 // Options say how a store is kept.
 type Options struct {
-	// CheckAfter is how long after the file was opened all of it is checked beside the work.
-	CheckAfter time.Duration
+	// CheckAfter is how long after the file was opened all of it is checked beside the work, and
+	// CheckEvery how often it is checked again; 0 for never.
+	CheckAfter, CheckEvery time.Duration
+	// LookEvery is how often it is looked whether the file is still in its place; 0 for never.
+	LookEvery time.Duration
 	// Told is called with what an operator should read: what was found, lost, kept and done. It
 	// may be nil, and must not use the store.
 	Told func(message string)
@@ -49,7 +53,7 @@ type Store struct {
 	health  Health
 	closed  bool
 
-	checking sync.WaitGroup // of the check beside the work
+	checking sync.WaitGroup // of what watches the file beside the work
 }
 
 // Open opens the file, or makes it with mode 0600, and reads all records once. It carries the
@@ -130,8 +134,12 @@ func (s *Store) openedOrOpen() (*file, error) {
 func (s *Store) use(opened *file) {
 	s.file = opened
 	if !opened.cramped {
+		inPlace, err := os.Stat(opened.path)
+		if err != nil {
+			s.options.tell(fmt.Sprintf("cannot watch the place of the store %s: %v", opened.path, err))
+		}
 		s.checking.Add(1)
-		go s.checkBeside(opened, s.options.CheckAfter)
+		go s.watch(opened, inPlace)
 	}
 }
 

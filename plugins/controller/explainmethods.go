@@ -20,8 +20,8 @@ func explainMethods() []method {
 		serve: serveMissing,
 	}, {
 		name: "store", access: access.Read, form: property,
-		result: storeRecord{}, returns: "what was found damaged since the start, empty for nothing; when all of the file was found in order; and whether this start made a new file, because there was none or it was damaged",
-		doc:   "The state of the host's store, which is checked beside the work after each start. One that is damaged is rebuilt by the next start.",
+		result: storeRecord{}, returns: "what was found damaged since the start, empty for nothing, and what to do about that; when all of the file was found in order; and whether this start made a new file, because there was none or it was damaged",
+		doc:   "The state of the host's store, which is checked beside the work after each start, and every day. One that is damaged is rebuilt by the next start.",
 		serve: serveStore,
 	}, {
 		name: "explain", access: access.Read, form: property, index: "the callsign", about: indexedInstance,
@@ -52,6 +52,7 @@ func serveMissing(_ context.Context, r request) (any, error) {
 // storeRecord is the state of the host's store, as clients see it.
 type storeRecord struct {
 	Damage  string     `json:"damage"`
+	Mend    string     `json:"mend,omitempty"`
 	Checked *time.Time `json:"checked,omitempty"`
 	Rebuilt bool       `json:"rebuilt"`
 }
@@ -63,7 +64,7 @@ func serveStore(_ context.Context, r request) (any, error) {
 		return record, nil
 	}
 	h := r.front.options.StoreHealth()
-	record.Damage, record.Rebuilt = h.Damage, h.Rebuilt
+	record.Damage, record.Mend, record.Rebuilt = h.Damage, h.Mend, h.Rebuilt
 	if !h.Checked.IsZero() {
 		record.Checked = &h.Checked
 	}

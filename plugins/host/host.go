@@ -45,8 +45,13 @@ const (
 // run time.
 const StoreName = "store.db"
 
-// storeCheckAfter is when the store is checked beside the work: when the host has started.
-const storeCheckAfter = 5 * time.Second
+// When the store is checked beside the work: when the host has started, and every day; and how
+// often it is looked whether it is still in its place.
+const (
+	storeCheckAfter = 5 * time.Second
+	storeCheckEvery = 24 * time.Hour
+	storeLookEvery  = time.Minute
+)
 
 // Options configures Open.
 type Options struct {
@@ -165,7 +170,10 @@ func (h *Host) openStores() (err error) {
 // openStore opens the store of changes at run time, and logs what there is to tell about it.
 func (h *Host) openStore() (*store.Store, error) {
 	path := filepath.Join(h.options.Config.Host.Root, StoreName)
-	return store.Open(path, store.Options{CheckAfter: storeCheckAfter, Told: func(message string) { h.log.Warn().Msg(message) }})
+	return store.Open(path, store.Options{
+		CheckAfter: storeCheckAfter, CheckEvery: storeCheckEvery, LookEvery: storeLookEvery,
+		Told: func(message string) { h.log.Warn().Msg(message) },
+	})
 }
 
 // makeSupervisorAndFronts makes the supervisor and the fronts, and connects them. A private
