@@ -1,0 +1,273 @@
+package forms
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/google/jsonschema-go/jsonschema"
+)
+
+// Errors are what is wrong with values: texts by the name of the member, under Whole what is
+// about no single one. It is empty if nothing is wrong.
+type Errors map[string][]string
+
+// Whole is the name under which Errors has what is about no single member.
+const Whole = "_schema"
+
+// The texts of common errors, as QHAna's programs word them.
+const (
+	missing = "Missing data for required field."
+	badText = "Not valid UTF-8."
+)
+
+// add adds a text about a member.
+func (e Errors) add(name, format string, args ...any) {
+	e[name] = append(e[name], fmt.Sprintf(format, args...))
+}
+
+// FromForm returns the object of the values that a form has, each as the schema wants it, or what
+// is wrong with them. A value without text counts as none: a browser sends one for each field.
+func (s *Schema) FromForm(form url.Values) (json.RawMessage, Errors) {
+	errors, object := Errors{}, make(map[string]any)
+	for name, texts := range form {
+		if !utf8.ValidString(name) || slices.ContainsFunc(texts, func(text string) bool { return !utf8.ValidString(text) }) {
+			errors.add(strings.ToValidUTF8(name, "\ufffd"), badText)
+			continue
+		}
+		texts = slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return text == "" })
+		if len(texts) == 0 {
+			continue
+		}
+		value, err := valueOf(s.property(name), texts)
+		if err != "" {
+			errors.add(name, "%s", err)
+			continue
+		}
+		object[name] = value
+	}
+	return s.checked(object, errors)
+}
+
+// FromJSON returns the object, or what is wrong with it. An empty text stands for an object
+// without members.
+func (s *Schema) FromJSON(text []byte) (json.RawMessage, Errors) {
+	object := make(map[string]any)
+	switch {
+	case len(strings.TrimSpace(string(text))) == 0:
+	case !utf8.Valid(text):
+		return nil, Errors{Whole: {badText}}
+	case json.Unmarshal(text, &object) != nil || object == nil:
+		return nil, Errors{Whole: {"Invalid input type: a JSON object is needed."}}
+	}
+	if _, errors := s.checked(object, Errors{}); len(errors) > 0 {
+		return nil, errors
+	}
+	return json.RawMessage(cmp.Or(strings.TrimSpace(string(text)), "{}")), nil // numbers as they are written
+}
+
+// checked returns the object as JSON if it is as the schema wants it, and else adds to the errors.
+func (s *Schema) checked(object map[string]any, errors Errors) (json.RawMessage, Errors) {
+	for _, name := range s.root.Required {
+		if _, ok := object[name]; !ok && errors[name] == nil {
+			errors.add(name, missing)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(object)) {
+		if why := s.wrong(name, object[name]); why != "" {
+			errors.add(name, "%s", why)
+		}
+	}
+	if len(errors) == 0 && s.resolved != nil {
+		if err := s.resolved.Validate(object); err != nil {
+			errors.add(Whole, "%s", plainError(err))
+		}
+	}
+	if len(errors) > 0 {
+		return nil, errors
+	}
+	text, err := json.Marshal(object)
+	if err != nil {
+		return nil, Errors{Whole: {err.Error()}}
+	}
+	return text, errors
+}
+
+// wrong returns why the schema of the member does not take the value, empty if it does.
+func (s *Schema) wrong(name string, value any) string {
+	declared, ok := s.root.Properties[name]
+	if !ok {
+		return ""
+	}
+	one := &jsonschema.Schema{Defs: s.root.Defs, Definitions: s.root.Definitions, Properties: map[string]*jsonschema.Schema{name: declared}}
+	resolved, err := one.CloneSchemas().Resolve(&jsonschema.ResolveOptions{Loader: loadNothing})
+	if err == nil {
+		err = resolved.Validate(map[string]any{name: value})
+	}
+	p := s.property(name)
+	text, isText := value.(string)
+	switch {
+	case err != nil && len(p.Enum) > 0:
+		return "Must be one of: " + strings.Join(textsOf(p.Enum), ", ") + "."
+	case err != nil:
+		return plainError(err)
+	case isText && isAddress(p) && !isURL(text):
+		return "Not a valid URL."
+	}
+	return ""
+}
+
+// plainError returns an error of the library without the library's own words.
+func plainError(err error) string {
+	parts := strings.Split(strings.ReplaceAll(err.Error(), "\n", "; "), ": ")
+	parts = slices.DeleteFunc(parts, func(part string) bool {
+		return strings.HasPrefix(part, "validating ") || part == "jsonschema"
+	})
+	text := strings.Join(parts, ": ")
+	if len(text) > 500 {
+		text = strings.ToValidUTF8(text[:500], "") + "…"
+	}
+	return text
+}
+
+// valueOf returns the value that the texts of a field stand for, or why they stand for none.
+// There is at least one text. Without a type a text stands for itself, and several for a list.
+func valueOf(p *jsonschema.Schema, texts []string) (value any, why string) {
+	last := texts[len(texts)-1] // a hidden field may come before a checkbox
+	switch typeOf(p) {
+	case "integer":
+		n, err := strconv.ParseInt(strings.TrimSpace(last), 10, 64)
+		if err != nil {
+			return nil, "Not a valid integer."
+		}
+		return n, ""
+	case "number":
+		n, err := strconv.ParseFloat(strings.TrimSpace(last), 64)
+		if err != nil || n-n != 0 {
+			return nil, "Not a valid number."
+		}
+		return n, ""
+	case "boolean":
+		return booleanOf(last)
+	case "array":
+		return listOf(p, texts)
+	case "object":
+		return jsonOf(last)
+	case "string":
+		return last, ""
+	}
+	if len(p.Enum) > 0 {
+		return choiceOf(p, last)
+	}
+	if p.Ref != "" || p.AnyOf != nil || p.OneOf != nil || p.AllOf != nil || p.Types != nil {
+		if value, why := jsonOf(last); why == "" {
+			return value, ""
+		}
+		return last, "" // a text, unless the schema refuses that
+	}
+	if len(texts) > 1 {
+		list := make([]any, len(texts))
+		for i, text := range texts {
+			list[i] = text
+		}
+		return list, ""
+	}
+	return last, ""
+}
+
+// booleanOf returns the boolean that the text stands for.
+func booleanOf(text string) (value any, why string) {
+	switch strings.ToLower(strings.TrimSpace(text)) {
+	case "true", "on", "1", "yes":
+		return true, ""
+	case "false", "off", "0", "no":
+		return false, ""
+	}
+	return nil, "Not a valid boolean."
+}
+
+// jsonOf returns the value that the JSON text has.
+func jsonOf(text string) (value any, why string) {
+	if err := json.Unmarshal([]byte(text), &value); err != nil {
+		return nil, "Not valid JSON."
+	}
+	return value, ""
+}
+
+// choiceOf returns the value of the enumeration that is written like the text.
+func choiceOf(p *jsonschema.Schema, text string) (value any, why string) {
+	for _, one := range p.Enum {
+		if textOf(one) == text {
+			return one, ""
+		}
+	}
+	return text, ""
+}
+
+// listOf returns the list that the texts stand for: each a member, or one text that is a JSON list
+// or has a member in each line.
+func listOf(p *jsonschema.Schema, texts []string) (value any, why string) {
+	if len(texts) == 1 {
+		if strings.HasPrefix(strings.TrimSpace(texts[0]), "[") {
+			if value, why := jsonOf(texts[0]); why == "" {
+				return value, ""
+			}
+		}
+		texts = slices.DeleteFunc(strings.FieldsFunc(texts[0], func(r rune) bool { return r == '\n' || r == '\r' }),
+			func(line string) bool { return strings.TrimSpace(line) == "" })
+	}
+	items := p.Items
+	if items == nil {
+		items = &jsonschema.Schema{}
+	}
+	list := make([]any, 0, len(texts))
+	for _, text := range texts {
+		one, why := valueOf(items, []string{text})
+		if why != "" {
+			return nil, why
+		}
+		list = append(list, one)
+	}
+	return list, ""
+}
+
+// isAddress reports whether values of the schema are absolute URLs.
+func isAddress(p *jsonschema.Schema) bool {
+	return typeOf(p) == "string" && (p.Format == "uri" || p.Format == "url" || p.Format == "iri")
+}
+
+// isURL reports whether the text is an absolute URL.
+func isURL(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme != "" && (u.Host != "" || u.Opaque != "")
+}
+
+// textOf returns a JSON value as a field shows it: a text as it is, all else as JSON.
+func textOf(value any) string {
+	if text, ok := value.(string); ok {
+		return text
+	}
+	if value == nil || reflect.ValueOf(value).Kind() == reflect.Invalid {
+		return ""
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return ""
+	}
+	return string(text)
+}
+
+// textsOf returns JSON values as a field shows them.
+func textsOf(values []any) (texts []string) {
+	for _, value := range values {
+		texts = append(texts, textOf(value))
+	}
+	return texts
+}
