@@ -13,9 +13,9 @@ import (
 type Mount struct {
 	// Path begins with a slash and does not end in one, as "/qhana".
 	Path string
-	http.Handler
-	// Needs returns the role that a client needs for a request, and what the request is about.
-	Needs func(*http.Request) (access.Role, access.Target)
+	// Resource returns what answers a request, also one for what there is not, the role that a
+	// client needs for it, and what the request is about.
+	Resource func(*http.Request) (http.Handler, access.Role, access.Target)
 	// RoleOf returns the role that a client has below Path at least.
 	RoleOf func(access.Client) access.Role
 }
@@ -44,9 +44,9 @@ func (f *Front) serveMount(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
-	m, from := f.options.Mount, caller{client: f.clientOf(r)}
-	needed, target := m.Needs(r)
-	if m.RoleOf(from.client) < needed {
+	from := caller{client: f.clientOf(r)}
+	resource, needed, target := f.options.Mount.Resource(r)
+	if f.options.Mount.RoleOf(from.client) < needed {
 		if err := f.checkAccess(from, needed, target); err != nil {
 			respondRefusal(w, err)
 			return
@@ -58,7 +58,7 @@ func (f *Front) serveMount(w http.ResponseWriter, r *http.Request) {
 		extend:     func() {},
 		end:        func() { _ = conn.SetReadDeadline(time.Time{}) },
 	}
-	m.ServeHTTP(&steadyResponse{ResponseWriter: w, extend: func() { _ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime)) }}, r)
+	resource.ServeHTTP(&steadyResponse{ResponseWriter: w, extend: func() { _ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime)) }}, r)
 	_ = conn.Flush()
 	_ = conn.SetWriteDeadline(time.Time{})
 }

@@ -16,21 +16,21 @@ import (
 // mounted is a mount that answers with the length of the body. GET needs the role Read, all else
 // Call; clients from 198.51.100.0/24 have the role Call there.
 func mounted() Mount {
+	count := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		n, err := io.Copy(io.Discard, r.Body)
+		if err != nil {
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+			return
+		}
+		_, _ = fmt.Fprintf(w, "mounted %d", n)
+	})
 	return Mount{
 		Path: "/qhana",
-		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			n, err := io.Copy(io.Discard, r.Body)
-			if err != nil {
-				w.WriteHeader(http.StatusRequestEntityTooLarge)
-				return
-			}
-			_, _ = fmt.Fprintf(w, "mounted %d", n)
-		}),
-		Needs: func(r *http.Request) (access.Role, access.Target) {
+		Resource: func(r *http.Request) (http.Handler, access.Role, access.Target) {
 			if r.Method == http.MethodGet {
-				return access.Read, access.Target{Callsign: "Plain", Method: "get"}
+				return count, access.Read, access.Target{Callsign: "Plain", Method: "get"}
 			}
-			return access.Call, access.Target{Callsign: "Plain", Method: "start"}
+			return count, access.Call, access.Target{Callsign: "Plain", Method: "start"}
 		},
 		RoleOf: func(c access.Client) access.Role {
 			address, err := netip.ParseAddrPort(c.Address)
