@@ -21,6 +21,7 @@ type Config struct {
 	Flows     Flows      `toml:"flows"`
 	QHAna     QHAna      `toml:"qhana"`
 	Webhooks  Webhooks   `toml:"webhooks"`
+	State     State      `toml:"state"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
 
@@ -340,6 +341,7 @@ func Default() Config {
 		Packages: defaultPackages(),
 		Flows:    defaultFlows(),
 		QHAna:    defaultQHAna(),
+		State:    defaultState(),
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,

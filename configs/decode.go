@@ -46,11 +46,12 @@ func (f *configFile) decode(text []byte) {
 	flows := top.table("flows", "in [flows]", "a table, written [flows]")
 	qhana := top.table("qhana", "in [qhana]", "a table, written [qhana]")
 	webhooks := top.table("webhooks", "in [webhooks]", "a table, written [webhooks]")
+	state := top.table("state", "in [state]", "a table, written [state]")
 	hibernate := top.table("hibernate", "in [hibernate]", "a table, written [hibernate]")
 	plugins := top.tables("plugin")
 	allKnown := top.ReportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "webhooks", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "webhooks", "state", "hibernate")
 	} else {
 		f.readHost(host)
 		for _, listener := range listeners {
@@ -63,6 +64,7 @@ func (f *configFile) decode(text []byte) {
 		f.readFlows(flows)
 		f.readQHAna(qhana)
 		f.readWebhooks(webhooks)
+		f.readState(state)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {
