@@ -108,8 +108,8 @@ type Options struct {
 	// RemoveKept removes all that is kept of an instance that is destroyed, or of a virtual
 	// plugin that is removed, such as files; nil when nothing is kept.
 	RemoveKept func(callsign string) error
-	// KeptPaths returns the directories in which files of an instance of that callsign are
-	// kept; nil when backends keep none.
+	// KeptPaths returns what is kept of an instance of that callsign: directories, and other
+	// things as they are called in a sentence; nil when nothing is kept.
 	KeptPaths func(callsign string) []string
 	// Untold returns the losses that an earlier host was killed before it could record, and
 	// MarkTold notes that all losses of an instance are recorded; nil when backends keep no

@@ -14,6 +14,7 @@ import (
 	"dormouse/internal/tamper"
 	"dormouse/plugins/access"
 	"dormouse/plugins/host"
+	"dormouse/plugins/state"
 	"dormouse/shell/process"
 )
 
@@ -42,7 +43,7 @@ func checkOwnFiles(config configs.Config) error {
 // not exist.
 func ownFiles(config configs.Config) (paths []string) {
 	root, images := config.Host.Root, config.Hibernate.Dir
-	names := append(store.FilesBeside(host.StoreName), "bin", host.StoreName, "post-mortem", process.PersistentName)
+	names := append(store.FilesBeside(host.StoreName), "bin", host.StoreName, "post-mortem", process.PersistentName, state.DirName)
 	for _, name := range names {
 		paths = append(paths, filepath.Join(root, name))
 	}

@@ -47,6 +47,9 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if h.host.ReplaceWebhookTargets(config) {
 		changes = append([]string{"webhooks: adjusted, allow differs"}, changes...)
 	}
+	if h.host.ReplaceStateQuotas(config) {
+		changes = append([]string{"state: adjusted, the quotas differ"}, changes...)
+	}
 	if useCertificates() {
 		changes = append([]string{"tls: adjusted, certificates differ"}, changes...)
 	}

@@ -29,6 +29,7 @@ import (
 	"dormouse/plugins/monitor"
 	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
+	"dormouse/plugins/state"
 	"dormouse/plugins/webhooks"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -86,7 +87,7 @@ type Options struct {
 }
 
 // PrivateOptions returns the options of a host for a test or a trial, which keeps everything
-// in dir. It has no JSON-RPC front and no durable store, and puts no plugin to sleep by
+// in dir. It has no JSON-RPC front, no packages and no flows, and puts no plugin to sleep by
 // itself. The path of dir must be short.
 func PrivateOptions(dir string, log zerolog.Logger, plugins ...configs.Plugin) Options {
 	o := Options{RunDir: filepath.Join(dir, "run"), Log: log, private: true}
@@ -108,13 +109,14 @@ type Host struct {
 	Processes    process.Host       // the parts that all plugin processes share
 	Packager     *packager.Packager // nil in a private host
 	Flows        *flows.Flows       // nil in a private host
+	State        *state.State
 	Webhooks     *webhooks.Webhooks // nil in a private host
 
 	options    Options
 	log        zerolog.Logger
-	memory     *peer.Memory      // of the fronts' messages; nil in a private host
-	room       *http2room.Room   // of long messages that arrive over gRPC; nil in a private host
-	store      *store.Store      // nil in a private host
+	memory     *peer.Memory    // of the fronts' messages; nil in a private host
+	room       *http2room.Room // of long messages that arrive over gRPC; nil in a private host
+	store      *store.Store
 	outbox     *outbox.Outbox    // of the store; nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
@@ -149,18 +151,18 @@ func Open(o Options) (_ *Host, err error) {
 	return h, nil
 }
 
-// openStores opens the store of images with its limits and packing, and the store of changes
-// at run time. A private host gets a store of images without limits and packing, and no other
-// store.
+// openStores opens the store of images with its limits and packing, the store of changes at run
+// time, and the state of the plugins. A private host gets a store of images without limits and
+// packing.
 func (h *Host) openStores() (err error) {
 	config := h.options.Config
 	if h.Processes.Images, err = hibernate.OpenStore(config.Hibernate.Dir); err != nil {
 		return err
 	}
-	if h.options.private {
-		return nil
-	}
 	if h.store, err = h.openStore(); err != nil {
+		return err
+	}
+	if err = h.openState(); err != nil || h.options.private {
 		return err
 	}
 	h.Processes.Images.SetLimits(h.imageLimits(config.Hibernate))
@@ -193,8 +195,8 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		Store:            h.store,
 		CheckCallsign:    o.CheckCallsign,
 		MaxClones:        config.Host.Clones,
-		RemoveKept:       h.Processes.RemoveInstanceFiles,
-		KeptPaths:        h.Processes.KeptPaths,
+		RemoveKept:       h.removeKept,
+		KeptPaths:        h.keptPaths,
 		Untold:           h.untoldLosses,
 		MarkTold:         h.Processes.Images.MarkTold,
 		PostMortem: supervisor.PostMortem{
@@ -213,12 +215,13 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 				h.Packager.WriteMetrics(w)
 				h.Flows.WriteMetrics(w)
 				h.Webhooks.WriteMetrics(w)
+				h.State.WriteMetrics(w)
 			},
 		})
 		if err := errors.Join(h.openFlows(), h.openPackages(), h.openWebhooks()); err != nil {
 			return err
 		}
-		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.Webhooks.Builtin()}
+		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.State.Builtin(), h.Webhooks.Builtin()}
 		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
@@ -272,6 +275,7 @@ var hostBuiltinAccess = map[string]func(callsign string, c shell.Call) (access.R
 	packager.Callsign: packager.NeededAccess,
 	flows.Callsign:    flows.NeededAccess,
 	webhooks.Callsign: webhooks.NeededAccess,
+	state.Callsign:    state.NeededAccess,
 }
 
 // builtinAccess returns the role that a caller needs for a call of a built-in, and what the

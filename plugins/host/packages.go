@@ -30,6 +30,7 @@ func (h *Host) openPackages() (err error) {
 		RemoveInstanceFiles: func(callsign string) error { return h.Supervisor.RemoveKept(callsign) },
 		ImagesUse:           h.Processes.Images.UsesCodeIn,
 		Flows:               h.packageFlows(),
+		State:               h.packageState(),
 	})
 	return err
 }

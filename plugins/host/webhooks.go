@@ -6,9 +6,7 @@ import (
 	"dormouse/configs"
 	"dormouse/internal/outbox"
 	"dormouse/internal/outbox/targets"
-	"dormouse/plugins/communicator"
 	"dormouse/plugins/webhooks"
-	"dormouse/plugins/webhooks/webhookspb"
 )
 
 // openWebhooks opens the outbox and what delivers it. A private host has none.
@@ -36,14 +34,4 @@ func (h *Host) openWebhooks() error {
 // again, and reports whether that differs.
 func (h *Host) ReplaceWebhookTargets(config configs.Config) (differ bool) {
 	return h.Webhooks.SetConfigured(config.Webhooks.Rules())
-}
-
-// services returns the gRPC services of other parts of the host; none in a private one.
-func (h *Host) services() []communicator.HostService {
-	if h.options.private {
-		return nil
-	}
-	return []communicator.HostService{
-		{Desc: &webhookspb.Webhooks_ServiceDesc, Server: h.Webhooks.Service(), Access: webhooks.ServiceAccess},
-	}
 }

@@ -41,6 +41,7 @@ type Options struct {
 	Version  string // of Dormouse
 	Log      zerolog.Logger
 	Flows    Flows
+	State    State
 	// Subsystems are those that the site has.
 	Subsystems []string
 
@@ -70,6 +71,16 @@ type Flows struct {
 	Discard func(name string) error
 	// Changed says that the package may have become ready, or not ready.
 	Changed func(name string)
+}
+
+// State is how the state that instances keep with the host is kept for a rollback. A function
+// that is nil stands for a host that keeps none.
+type State struct {
+	// Keep writes the state of an instance into an empty directory, which lies in Root.
+	Keep func(ctx context.Context, callsign, dir string) error
+	// PutBack makes what Keep has written the state of the instance again. It does nothing if
+	// the directory is not there, and can be repeated.
+	PutBack func(ctx context.Context, dir string) error
 }
 
 // Instances is what operations need of the supervisor.

@@ -58,12 +58,24 @@ func (o *operation) restoreData(record records.Record) error {
 	}
 	for _, plugin := range before.plugins {
 		failpoint.Hit("package.restoring")
-		to := o.p.options.PersistentDir(plugin.Callsign)
-		if err := o.p.dirs.PutDataBack(to, o.name, before.version.Digest, plugin.Callsign); err != nil {
+		if err := o.putDataBack(before, plugin.Callsign); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// putDataBack puts the data and the state of an instance back, as the version before has left
+// them, if they are kept. It can be repeated.
+func (o *operation) putDataBack(before candidate, callsign string) error {
+	to := o.p.options.PersistentDir(callsign)
+	if err := o.p.dirs.PutDataBack(to, o.name, before.version.Digest, callsign); err != nil {
+		return err
+	}
+	if o.p.options.State.PutBack == nil {
+		return nil
+	}
+	return o.p.options.State.PutBack(o.p.ctx, o.p.dirs.KeptState(o.name, before.version.Digest, callsign))
 }
 
 // autoRollBack begins a rollback by itself after an upgrade that failed in its switch or trial,

@@ -155,7 +155,7 @@ func (o *operation) switchCold(record records.Record, c candidate) error {
 		}
 		for _, plugin := range before.plugins {
 			callsign := plugin.Callsign
-			if err := o.p.dirs.PutDataBack(o.p.options.PersistentDir(callsign), o.name, before.version.Digest, callsign); err != nil {
+			if err := o.putDataBack(before, callsign); err != nil {
 				return err
 			}
 			failpoint.Hit("package.datarestored")
@@ -244,9 +244,15 @@ func (o *operation) hibernate(sh *shell.Shell, before string) error {
 	return sh.MoveToDisk(o.ctx, shell.Startup, 0)
 }
 
-// keepData keeps the data of an instance as the version before left it. Data that is larger
-// than it may be is not kept if the new version has the same format.
+// keepData keeps the state and the data of an instance as the version before left them. Data that
+// is larger than it may be is not kept if the new version has the same format.
 func (o *operation) keepData(ctx context.Context, before, after candidate, callsign string) error {
+	if keep := o.p.options.State.Keep; keep != nil {
+		err := o.p.dirs.KeepState(o.name, before.version.Digest, callsign, func(dir string) error { return keep(ctx, callsign, dir) })
+		if err != nil {
+			return err
+		}
+	}
 	limit := int64(o.p.settings().KeepData)
 	err := o.p.dirs.KeepData(ctx, o.p.options.PersistentDir(callsign), o.name, before.version.Digest, callsign, limit)
 	if err != nil && isTooLarge(err) && before.manifest.Data == after.manifest.Data {

@@ -22,7 +22,7 @@ func (s *State) agreeWithFiles() {
 		err = s.sweep()
 	}
 	if err != nil {
-		s.Log.Error().Err(err).Msg("cannot look through the blobs")
+		s.log.Error().Err(err).Msg("cannot look through the blobs")
 	}
 }
 
@@ -33,7 +33,7 @@ func (s *State) openFiles() error {
 		return nil
 	}
 	blobs := 0
-	err := s.Store.View(context.Background(), func(tx *store.Tx) error {
+	err := s.store.View(context.Background(), func(tx *store.Tx) error {
 		return tx.QueryRow(`SELECT count(*) FROM state_blobs`).Scan(&blobs)
 	})
 	if err != nil {
@@ -56,7 +56,7 @@ func (s *State) sweep() error {
 	var lost []lostBlob
 	// An Update, not a View: of a store that can't be opened for want of room, a View shows no
 	// rows at all.
-	err = s.Store.Update(context.Background(), func(tx *store.Tx) error {
+	err = s.store.Update(context.Background(), func(tx *store.Tx) error {
 		if lost, err = takeWholeFiles(tx, sizes); err != nil {
 			return err
 		}
@@ -71,7 +71,7 @@ func (s *State) sweep() error {
 		return err
 	}
 	for _, b := range lost {
-		s.Log.Error().Str("owner", b.owner).Str("blob", b.name).Int64("size", b.size).Msg("the file of the blob is missing or has another size, so the blob is lost")
+		s.log.Error().Str("owner", b.owner).Str("blob", b.name).Int64("size", b.size).Msg("the file of the blob is missing or has another size, so the blob is lost")
 	}
 	return s.clearLeftovers(sizes)
 }
@@ -124,14 +124,14 @@ func (b lostBlob) forget(tx *store.Tx) error {
 func (s *State) clearLeftovers(sizes map[string]int64) error {
 	var errs []error
 	for name := range sizes {
-		if !s.Store.Rebuilt() {
+		if !s.store.Rebuilt() {
 			errs = append(errs, s.files.Remove(name))
 			continue
 		}
 		path, err := s.files.SetAside(name)
 		errs = append(errs, err)
 		if err == nil {
-			s.Log.Warn().Str("file", path).Msg("no blob has this file, and the store was made anew: it is kept here")
+			s.log.Warn().Str("file", path).Msg("no blob has this file, and the store was made anew: it is kept here")
 		}
 	}
 	return errors.Join(errs...)

@@ -69,7 +69,7 @@ func readBlob(tx *store.Tx, owner, name string) (b Blob, err error) {
 
 // Blob returns what is known of a blob of the owner, or an ErrNotFound.
 func (s *State) Blob(ctx context.Context, owner, name string) (b Blob, err error) {
-	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+	err = s.store.View(ctx, func(tx *store.Tx) (err error) {
 		b, err = readBlob(tx, owner, name)
 		return err
 	})

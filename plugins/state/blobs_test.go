@@ -214,7 +214,7 @@ func TestAgreement(t *testing.T) {
 	for _, name := range []string{"kept", "missing", "short"} {
 		b, err := r.Blob(t.Context(), "A", name)
 		must(t, err)
-		files[name] = filepath.Join(r.Dir, b.file)
+		files[name] = filepath.Join(r.files.Path(), b.file)
 	}
 	u, err := r.NewUpload(t.Context(), "A", UploadStart{Name: "half"})
 	must(t, err)
@@ -233,7 +233,7 @@ func TestAgreement(t *testing.T) {
 	if len(l.all) != 1 || l.all[0].Name != "kept" || err != nil {
 		t.Errorf("the blobs are %+v, %v", l, err)
 	}
-	if log := r.log.String(); strings.Count(log, "so the blob is lost") != 2 {
+	if log := r.told.String(); strings.Count(log, "so the blob is lost") != 2 {
 		t.Errorf("the log says %s", log)
 	}
 	u.end()
@@ -245,11 +245,11 @@ func TestMissingDirectory(t *testing.T) {
 	r := newRig(t, "", configs.State{})
 	r.set("A", "k", `1`)
 	r.put("A", "b", "text")
-	must(t, r.Store.Close())
-	must(t, os.Rename(r.Dir, r.Dir+"-elsewhere"))
-	must(t, os.Mkdir(r.Dir, 0o700)) // as where something is to be mounted
+	must(t, r.store.Close())
+	must(t, os.Rename(r.files.Path(), r.files.Path()+"-elsewhere"))
+	must(t, os.Mkdir(r.files.Path(), 0o700)) // as where something is to be mounted
 
-	r = newRig(t, r.root, r.Config)
+	r = newRig(t, r.root, r.quotasNow())
 	_, err := r.OpenBlob(t.Context(), "A", "b")
 	wantError(t, err, ErrNoFiles, "with the files of 1 blobs is missing; put it back")
 	_, err = r.NewUpload(t.Context(), "A", UploadStart{Name: "c"})
@@ -257,8 +257,8 @@ func TestMissingDirectory(t *testing.T) {
 	if e, err := r.Get(t.Context(), "A", "k"); string(e.Value) != `1` || err != nil {
 		t.Errorf("the key is %+v, %v", e, err)
 	}
-	must(t, os.Remove(r.Dir))
-	must(t, os.Rename(r.Dir+"-elsewhere", r.Dir))
+	must(t, os.Remove(r.files.Path()))
+	must(t, os.Rename(r.files.Path()+"-elsewhere", r.files.Path()))
 	r = r.reopened()
 	if r.text("A", "b") != "text" {
 		t.Error("the blob is another")
@@ -270,18 +270,18 @@ func TestMissingDirectory(t *testing.T) {
 func TestLostStore(t *testing.T) {
 	r := newRig(t, "", configs.State{})
 	r.put("A", "b", "text")
-	must(t, r.Store.Close())
+	must(t, r.store.Close())
 	for _, path := range append(store.FilesBeside(filepath.Join(r.root, "store.db")), filepath.Join(r.root, "store.db")) {
 		if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Fatal(err)
 		}
 	}
-	r = newRig(t, r.root, r.Config)
+	r = newRig(t, r.root, r.quotasNow())
 	r.verify()
-	aside, err := filepath.Glob(filepath.Join(r.Dir, "set-aside", "*"))
+	aside, err := filepath.Glob(filepath.Join(r.files.Path(), "set-aside", "*"))
 	must(t, err)
-	if len(aside) != 1 || !strings.Contains(r.log.String(), "the store was made anew") {
-		t.Fatalf("set aside are %q, and the log says %s", aside, r.log.String())
+	if len(aside) != 1 || !strings.Contains(r.told.String(), "the store was made anew") {
+		t.Fatalf("set aside are %q, and the log says %s", aside, r.told.String())
 	}
 	if text, err := os.ReadFile(aside[0]); string(text) != "text" || err != nil {
 		t.Errorf("it is %q, %v", text, err)
@@ -315,7 +315,7 @@ func TestRecount(t *testing.T) {
 	r.set("A", "k", `1`)
 	r.put("A", "b", "text")
 	r.put("B", "b", "text")
-	must(t, r.Store.Update(t.Context(), func(tx *store.Tx) error {
+	must(t, r.store.Update(t.Context(), func(tx *store.Tx) error {
 		if _, err := tx.Exec(`DELETE FROM state_owners WHERE owner = 'A'`); err != nil {
 			return err
 		}

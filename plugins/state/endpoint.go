@@ -26,7 +26,7 @@ func (b *backend) Endpoint(httpMethod, path string) (shell.Endpoint, bool) {
 	case http.MethodGet, http.MethodHead:
 		return shell.Endpoint{Handler: http.HandlerFunc(about.get), Needs: readsBlob}, true
 	case http.MethodPut:
-		most := int64(b.Config.MaxBlobBytes)
+		most := int64(b.quotasNow().MaxBlobBytes)
 		if most == 0 {
 			most = math.MaxInt64
 		}

@@ -57,7 +57,7 @@ func (s *State) Keep(ctx context.Context, dir string, owners ...string) (err err
 	lines.SetEscapeHTML(false)
 	s.unlinking.Lock() // no file of a blob that is listed is removed before it has its link
 	defer s.unlinking.Unlock()
-	err = s.Store.View(ctx, func(tx *store.Tx) error {
+	err = s.store.View(ctx, func(tx *store.Tx) error {
 		for _, owner := range owners {
 			if err := s.keepOwner(tx, owner, dir, lines); err != nil {
 				return fmt.Errorf("cannot keep the state of %s: %w", owner, err)
@@ -65,7 +65,7 @@ func (s *State) Keep(ctx context.Context, dir string, owners ...string) (err err
 		}
 		return nil
 	})
-	return errors.Join(err, buffered.Flush(), f.Sync(), f.Close())
+	return errors.Join(err, buffered.Flush(), f.Close())
 }
 
 // keepOwner writes the lines of one owner, and links the files of its blobs.
@@ -128,7 +128,7 @@ func (s *State) PutBack(ctx context.Context, dir string) error {
 	}
 	failpoint.Hit("state.linkedback")
 	unused, added := []string(nil), int64(0)
-	err = s.Store.Update(ctx, func(tx *store.Tx) error {
+	err = s.store.Update(ctx, func(tx *store.Tx) error {
 		for _, o := range kept {
 			before, after, files, err := o.putBack(tx)
 			if err != nil {

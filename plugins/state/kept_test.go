@@ -115,7 +115,7 @@ func TestKeptFilesAreLinks(t *testing.T) {
 	dir := filepath.Join(r.root, "kept") // on the same file system
 	must(t, os.Mkdir(dir, 0o700))
 	must(t, r.Keep(t.Context(), dir, "A"))
-	one, err := os.Stat(filepath.Join(r.Dir, b.file))
+	one, err := os.Stat(filepath.Join(r.files.Path(), b.file))
 	must(t, err)
 	other, err := os.Stat(filepath.Join(dir, b.file))
 	must(t, err)

@@ -43,7 +43,7 @@ type Change struct {
 
 // Get returns one key of the owner, or an ErrNotFound.
 func (s *State) Get(ctx context.Context, owner, key string) (e Entry, err error) {
-	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+	err = s.store.View(ctx, func(tx *store.Tx) (err error) {
 		e, err = readEntry(tx, owner, key)
 		return err
 	})
@@ -60,7 +60,7 @@ func (s *State) Change(ctx context.Context, owner string, changes ...Change) (re
 	if err := checkChanges(changes); err != nil {
 		return 0, nil, err
 	}
-	now := s.Clock().UnixMilli()
+	now := s.clock().UnixMilli()
 	err = s.change(ctx, owner, func(tx *store.Tx, row *ownerRow) error {
 		old = make([]Entry, 0, len(changes))
 		next := row.revision + 1

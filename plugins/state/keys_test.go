@@ -225,7 +225,7 @@ func TestQuotasOfKeys(t *testing.T) {
 	wantError(t, err, ErrFull, "0 keys of 3 keys are left, and this needs 1 keys", "max-keys")
 	r.set("B", "a", `1`) // another owner has a quota of its own
 
-	r.Config = configs.State{MaxKeys: 1, MaxKeyBytes: 10}
+	r.SetQuotas(configs.State{MaxKeys: 1, MaxKeyBytes: 10})
 	r.set("A", "a", `"less"`)
 	_, _, err = r.Change(t.Context(), "A", Change{Key: "b", Value: []byte(`12`)})
 	wantError(t, err, ErrFull, "0 B of 10 B are left, and this needs 1 B")
@@ -266,7 +266,7 @@ func TestClockYearOff(t *testing.T) {
 			t.Errorf("%d years off the revisions are %d and %d, after %d", years, n, b.Revision, last)
 		}
 		last = b.Revision
-		if e, err := r.Get(t.Context(), "A", "k"); string(e.Value) != fmt.Sprint(years) || !e.Changed.Equal(r.Clock().Truncate(time.Millisecond)) || err != nil {
+		if e, err := r.Get(t.Context(), "A", "k"); string(e.Value) != fmt.Sprint(years) || !e.Changed.Equal(r.clock().Truncate(time.Millisecond)) || err != nil {
 			t.Errorf("%d years off the key is %+v, %v", years, e, err)
 		}
 	}
@@ -282,7 +282,7 @@ func TestDamagedRow(t *testing.T) {
 	r := newRig(t, "", configs.State{})
 	r.set("A", "k", `"right"`)
 	r.put("A", "b", "text")
-	must(t, r.Store.Update(t.Context(), func(tx *store.Tx) error {
+	must(t, r.store.Update(t.Context(), func(tx *store.Tx) error {
 		_, err := tx.Exec(`UPDATE state_keys SET value = CAST('"wrong"' AS BLOB)`)
 		if err == nil {
 			_, err = tx.Exec(`UPDATE state_blobs SET type = 'text/html'`)

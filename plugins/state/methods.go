@@ -132,6 +132,7 @@ func serveUsage(ctx context.Context, s *State, params json.RawMessage) (any, err
 		return nil, err
 	}
 	r, err := s.usage(ctx, p.Owner)
+	q := s.quotasNow()
 	return struct {
 		usageRecord
 
@@ -139,7 +140,7 @@ func serveUsage(ctx context.Context, s *State, params json.RawMessage) (any, err
 		MaxKeyBytes  int64 `json:"maxkeybytes"`
 		MaxBlobs     int   `json:"maxblobs"`
 		MaxBlobBytes int64 `json:"maxblobbytes"`
-	}{s.usageRecordOf(r), s.Config.MaxKeys, int64(s.Config.MaxKeyBytes), s.Config.MaxBlobs, int64(s.Config.MaxBlobBytes)}, err
+	}{s.usageRecordOf(r), q.MaxKeys, int64(q.MaxKeyBytes), q.MaxBlobs, int64(q.MaxBlobBytes)}, err
 }
 
 // serveRemove deletes all state of an owner.

@@ -24,7 +24,7 @@ var ownerMetrics = []struct {
 func (s *State) WriteMetrics(w MetricsWriter) {
 	all, err := s.owners(context.Background())
 	if err != nil {
-		s.Log.Error().Err(err).Msg("cannot read the figures of the state")
+		s.log.Error().Err(err).Msg("cannot read the figures of the state")
 		return
 	}
 	for _, m := range ownerMetrics {

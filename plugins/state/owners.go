@@ -52,7 +52,7 @@ func (r ownerRow) write(tx *store.Tx) error {
 
 // usage returns what the owner has all together.
 func (s *State) usage(ctx context.Context, owner string) (r ownerRow, err error) {
-	err = s.Store.View(ctx, func(tx *store.Tx) (err error) {
+	err = s.store.View(ctx, func(tx *store.Tx) (err error) {
 		r, err = readOwner(tx, owner)
 		return err
 	})
@@ -61,7 +61,7 @@ func (s *State) usage(ctx context.Context, owner string) (r ownerRow, err error)
 
 // owners returns the rows of all owners that have something, by callsign.
 func (s *State) owners(ctx context.Context) (all []ownerRow, err error) {
-	err = s.Store.View(ctx, func(tx *store.Tx) error {
+	err = s.store.View(ctx, func(tx *store.Tx) error {
 		rows, err := tx.Query(ownerColumns + ` ORDER BY owner`)
 		if err != nil {
 			return err
@@ -89,7 +89,7 @@ func (s *State) Has(ctx context.Context, owner string) (bool, error) {
 // Remove deletes all state of an owner that is gone for good.
 func (s *State) Remove(ctx context.Context, owner string) error {
 	files, freed := []string(nil), int64(0)
-	err := s.Store.Update(ctx, func(tx *store.Tx) (err error) {
+	err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
 		before, err := readOwner(tx, owner)
 		if err != nil {
 			return err
@@ -143,6 +143,6 @@ func (s *State) removeFiles(names ...string) {
 	s.unlinking.RLock()
 	defer s.unlinking.RUnlock()
 	if err := s.files.Remove(names...); err != nil {
-		s.Log.Error().Err(err).Msg("cannot remove the file of a blob that was deleted")
+		s.log.Error().Err(err).Msg("cannot remove the file of a blob that was deleted")
 	}
 }

@@ -51,7 +51,7 @@ func (s *State) List(ctx context.Context, owner string, p page, withValues bool)
 	if err := p.check(); err != nil {
 		return l, err
 	}
-	err = s.Store.View(ctx, func(tx *store.Tx) error {
+	err = s.store.View(ctx, func(tx *store.Tx) error {
 		l = listed[Entry]{}
 		row, err := readOwner(tx, owner)
 		if err != nil {
@@ -90,7 +90,7 @@ func (s *State) ListBlobs(ctx context.Context, owner string, p page) (l listed[B
 	if err := p.check(); err != nil {
 		return l, err
 	}
-	err = s.Store.View(ctx, func(tx *store.Tx) error {
+	err = s.store.View(ctx, func(tx *store.Tx) error {
 		l = listed[Blob]{}
 		row, err := readOwner(tx, owner)
 		if err != nil {

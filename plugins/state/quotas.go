@@ -24,7 +24,7 @@ func (q quota) check(owner string) error {
 // checkQuotas returns an ErrFull if an owner's change grows beyond a bound. What is beyond
 // already may shrink.
 func (s *State) checkQuotas(before, after ownerRow) error {
-	c, all := s.Config, s.allBytes()
+	c, all := s.quotasNow(), s.allBytes()
 	for _, q := range []quota{
 		{"max-keys", "keys", int64(c.MaxKeys), before.keys, after.keys, true},
 		{"max-key-bytes", "", int64(c.MaxKeyBytes), before.keyBytes, after.keyBytes, true},

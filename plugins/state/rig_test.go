@@ -21,7 +21,7 @@ type rig struct {
 	*testing.T
 	*State
 	root string
-	log  bytes.Buffer
+	told bytes.Buffer // the log
 }
 
 // newRig opens the state in root, or in a new directory for "".
@@ -35,7 +35,7 @@ func newRig(t *testing.T, root string, config configs.State) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.State, err = New(Options{Store: s, Dir: filepath.Join(root, DirName), Config: config, Log: zerolog.New(&r.log)})
+	r.State, err = New(Options{Store: s, Dir: filepath.Join(root, DirName), Quotas: config, Log: zerolog.New(&r.told)})
 	if err != nil {
 		t.Fatal(errors.Join(err, s.Close()))
 	}
@@ -46,8 +46,8 @@ func newRig(t *testing.T, root string, config configs.State) *rig {
 // reopened closes the state and opens it again, as the next host does.
 func (r *rig) reopened() *rig {
 	r.Helper()
-	must(r.T, r.Store.Close())
-	return newRig(r.T, r.root, r.Config)
+	must(r.T, r.store.Close())
+	return newRig(r.T, r.root, r.quotasNow())
 }
 
 func must(t *testing.T, err error) {
@@ -110,7 +110,7 @@ func (r *rig) verify() {
 	sizes, err := r.files.Sizes()
 	must(r.T, err)
 	total := int64(0)
-	err = r.Store.View(r.Context(), func(tx *store.Tx) error {
+	err = r.store.View(r.Context(), func(tx *store.Tx) error {
 		rows, err := tx.Query(ownerColumns)
 		if err != nil {
 			return err
@@ -172,5 +172,4 @@ func randomText(n int, seed string) string {
 }
 
 // at has the clock of the state be at that time.
-func (r *rig) at(when time.Time) { r.Clock = func() time.Time { return when } }
-
+func (r *rig) at(when time.Time) { r.clock = func() time.Time { return when } }

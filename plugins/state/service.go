@@ -155,7 +155,7 @@ func (s service) Usage(ctx context.Context, r *statepb.UsageRequest) (*statepb.U
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	c := s.state.Config
+	c := s.state.quotasNow()
 	return &statepb.UsageResponse{
 		Revision: uint64(row.revision),
 		Keys:     uint64(row.keys), KeyBytes: uint64(row.keyBytes), Blobs: uint64(row.blobs), BlobBytes: uint64(row.blobBytes),

@@ -29,15 +29,15 @@ type Options struct {
 	Store *store.Store
 	// Dir is the directory of the files of blobs, see DirName. It is made if need be.
 	Dir    string
-	Config configs.State
+	Quotas configs.State
 	Log    zerolog.Logger
-	// Clock replaces the time; nil stands for the real one.
-	Clock func() time.Time
 }
 
 // State is the built-in. It can be used from New on, whether or not its instance is active.
 type State struct {
-	Options
+	store *store.Store
+	log   zerolog.Logger
+	clock func() time.Time
 	files *blobfiles.Dir
 
 	// unlinking is held for reading while files of blobs are removed, and for writing by what
@@ -47,18 +47,19 @@ type State struct {
 	transfers transfers
 
 	mu         sync.Mutex // guards the fields below
-	bytes      int64      // of all owners, with what changes under way add
-	missing    error      // why the files of the blobs can't be used; nil if they can
+	quotas     configs.State
+	bytes      int64 // of all owners, with what changes under way add
+	missing    error // why the files of the blobs can't be used; nil if they can
 	supervisor *supervisor.Supervisor
 }
 
 // New opens the state of all owners. Blobs and their files are brought into agreement: what a
 // host that was killed left unfinished is removed.
 func New(o Options) (*State, error) {
-	if o.Clock == nil {
-		o.Clock = time.Now
+	s := &State{
+		store: o.Store, log: o.Log, clock: time.Now, quotas: o.Quotas,
+		files: blobfiles.At(o.Dir), transfers: newTransfers(),
 	}
-	s := &State{Options: o, files: blobfiles.At(o.Dir), transfers: newTransfers()}
 	if err := o.Store.Define("state", schema...); err != nil {
 		return nil, fmt.Errorf("cannot open the state of the plugins: %w", err)
 	}
@@ -75,6 +76,23 @@ func New(o Options) (*State, error) {
 		return nil, fmt.Errorf("cannot read the state of the plugins: %w", err)
 	}
 	return s, nil
+}
+
+// SetQuotas makes q the quotas, and reports whether they differ from those before. What is beyond
+// them stays.
+func (s *State) SetQuotas(q configs.State) (differ bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	differ = s.quotas != q
+	s.quotas = q
+	return differ
+}
+
+// quotasNow returns the quotas.
+func (s *State) quotasNow() configs.State {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.quotas
 }
 
 // Builtin returns the instance for the supervisor.
@@ -104,7 +122,7 @@ func (s *State) isInstance(callsign string) bool {
 // then grown beyond a quota.
 func (s *State) change(ctx context.Context, owner string, work func(*store.Tx, *ownerRow) error) error {
 	added := int64(0)
-	err := s.Store.Update(ctx, func(tx *store.Tx) error {
+	err := s.store.Update(ctx, func(tx *store.Tx) error {
 		before, err := readOwner(tx, owner)
 		if err != nil {
 			return err

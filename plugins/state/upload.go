@@ -84,7 +84,7 @@ func (s *State) NewUpload(ctx context.Context, owner string, start UploadStart) 
 
 // begin reads what there is before the upload, and refuses at once what can't succeed.
 func (u *Upload) begin(ctx context.Context) error {
-	err := u.state.Store.View(ctx, func(tx *store.Tx) (err error) {
+	err := u.state.store.View(ctx, func(tx *store.Tx) (err error) {
 		if u.before, err = readOwner(tx, u.owner); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func (u *Upload) begin(ctx context.Context) error {
 // checkRoom returns an ErrFull if the quotas have no room for that many arriving bytes, of the
 // owner, and of all owners with what they have.
 func (u *Upload) checkRoom(arriving, all int64) error {
-	c := u.state.Config
+	c := u.state.quotasNow()
 	mine := quota{"max-blob-bytes", "", int64(c.MaxBlobBytes), u.before.blobBytes, u.before.blobBytes - u.replaced + arriving, true}
 	total := quota{"max-bytes", "", int64(c.MaxBytes), u.state.allBytes(), all - u.replaced, false}
 	return cmp.Or(mine.check(u.owner), total.check(u.owner))
@@ -151,7 +151,7 @@ func (u *Upload) Finish(ctx context.Context) (b Blob, err error) {
 
 // publish writes the row of the blob, and removes the file of the blob that it replaces.
 func (u *Upload) publish(ctx context.Context, b Blob) (Blob, error) {
-	b.Changed = time.UnixMilli(u.state.Clock().UnixMilli()).UTC()
+	b.Changed = time.UnixMilli(u.state.clock().UnixMilli()).UTC()
 	var old Blob
 	err := u.state.change(ctx, u.owner, func(tx *store.Tx, row *ownerRow) (err error) {
 		old, err = readBlob(tx, u.owner, u.Name)
@@ -191,7 +191,7 @@ func (u *Upload) Discard() {
 		return
 	}
 	if err := u.draft.Discard(); err != nil {
-		u.state.Log.Error().Err(err).Msg("cannot remove the file of a blob that did not arrive")
+		u.state.log.Error().Err(err).Msg("cannot remove the file of a blob that did not arrive")
 	}
 	u.close()
 }

@@ -35,15 +35,42 @@ func (d *Dirs) HasData(name, digest, callsign string) bool {
 // elsewhere at most limit bytes are, and the error wraps ErrTooLarge for more. A missing
 // directory counts as an empty one. An earlier copy is replaced.
 func (d *Dirs) KeepData(ctx context.Context, from, name, digest, callsign string, limit int64) error {
-	to := d.KeptData(name, digest, callsign)
+	err := keepWhole(d.KeptData(name, digest, callsign), func(draft string) error {
+		return (&copier{ctx: ctx, room: limit}).copyTree(from, draft)
+	})
+	if err != nil {
+		return fmt.Errorf("cannot keep the data of %s: %w", callsign, err)
+	}
+	return nil
+}
+
+// KeptState returns where the state of an instance is kept for that version.
+func (d *Dirs) KeptState(name, digest, callsign string) string {
+	return filepath.Join(d.root, dataName, filepath.Base(name), hexOf(digest), statePrefix+filepath.Base(callsign))
+}
+
+// KeepState keeps what fill writes into an empty directory, the state of an instance as that
+// version has left it, durably and whole or not at all. An earlier one is replaced.
+func (d *Dirs) KeepState(name, digest, callsign string, fill func(dir string) error) error {
+	return keepWhole(d.KeptState(name, digest, callsign), func(draft string) error {
+		if err := os.Mkdir(draft, 0o700); err != nil {
+			return err
+		}
+		return fill(draft)
+	})
+}
+
+// keepWhole makes the directory to with what fill puts at the path that it is given, durably and
+// whole or not at all. What is at to is replaced.
+func keepWhole(to string, fill func(draft string) error) error {
 	parent := filepath.Dir(to)
 	if err := os.MkdirAll(parent, 0o700); err != nil {
 		return err
 	}
-	draft := filepath.Join(filepath.Dir(parent), draftPrefix+hexOf(digest)+"-"+filepath.Base(callsign))
+	draft := filepath.Join(filepath.Dir(parent), draftPrefix+filepath.Base(parent)+"-"+filepath.Base(to))
 	err := ownedtree.Remove(draft)
 	if err == nil {
-		err = (&copier{ctx: ctx, room: limit}).copyTree(from, draft)
+		err = fill(draft)
 	}
 	if err == nil {
 		err = syncFileSystem(draft)
@@ -58,7 +85,7 @@ func (d *Dirs) KeepData(ctx context.Context, from, name, digest, callsign string
 		err = errors.Join(atomicfile.SyncDir(parent), atomicfile.SyncDir(filepath.Dir(parent)))
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot keep the data of %s: %w", callsign, err), ownedtree.Remove(draft))
+		return errors.Join(err, ownedtree.Remove(draft))
 	}
 	return nil
 }

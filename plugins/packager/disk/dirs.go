@@ -23,6 +23,7 @@ const (
 	versionsName = "versions" // NAME/DIGEST, unpacked; nothing changes in them
 	filesName    = "files"    // NAME, a link to the version that serves, or what an operator put there
 	dataName     = "data"     // NAME/DIGEST/CALLSIGN, of a version that can be put back
+	statePrefix  = ".state-"  // begins, beside CALLSIGN, the name of the state that is kept with it
 	trashName    = "trash"    // TIME-LABEL, for TrashTime
 	uploadName   = "upload"   // archives that arrive
 	draftPrefix  = ".draft-"  // begins the name of what is not whole yet

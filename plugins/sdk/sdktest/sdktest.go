@@ -92,6 +92,10 @@ type Options struct {
 	Role string
 	// Environment is the plugin's environment, in addition to PATH and the like.
 	Environment map[string]string
+	// State are keys that the plugin keeps with the host before it is started.
+	State map[string]any
+	// Quotas bound the state of each instance; the zero value bounds nothing.
+	Quotas configs.State
 	// WarmStart makes an image right after Initialize, for StartWarm.
 	WarmStart bool
 }
@@ -100,10 +104,11 @@ type Options struct {
 // the host refuses the operation. They must be called from the test's goroutine,
 // except Call and State.
 type Harness struct {
-	t      testing.TB
-	host   *host.Host
-	shell  *shell.Shell
-	events *eventQueue
+	t        testing.TB
+	host     *host.Host
+	callsign string
+	shell    *shell.Shell
+	events   *eventQueue
 }
 
 // Start activates a plugin, and deactivates it at the end of the test. A plugin
@@ -162,6 +167,8 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	h.host = openPrivateHost(tb, o, plugins)
 	tb.Cleanup(h.host.Supervisor.Listen(h.events))
 	clearAtEnd(tb, h.deactivateAndStopHost)
+	h.callsign = config.Callsign
+	h.fillState(o.State)
 	ctx := context.WithoutCancel(tb.Context())
 	for _, callsign := range append(o.Beside, config.Callsign) {
 		h.shell, _ = h.host.Supervisor.Shell(callsign)
@@ -184,6 +191,7 @@ func openPrivateHost(tb testing.TB, asked Options, plugins []configs.Plugin) *ho
 	o := host.PrivateOptions(dir, zerolog.New(zerolog.ConsoleWriter{Out: tb.Output(), NoColor: true}), plugins...)
 	o.Version, o.Engine = "sdktest", engine
 	o.Config.Hibernate.Timeout = configs.Duration(patience)
+	o.Config.State = asked.Quotas
 	if asked.Role != "" {
 		o.Config.Access = []configs.Access{{Plugin: plugins[0].Callsign, Role: configs.Role(asked.Role)}}
 	}
@@ -324,6 +332,13 @@ func (h *Harness) Wake() {
 		h.t.Fatalf("cannot wake the plugin: it is %s", state)
 	}
 	h.failTestOnError("wake", h.shell.Activate(h.t.Context(), shell.Requested))
+}
+
+// Restart ends the plugin and starts it anew, as an operator would. What it keeps with the host
+// stays.
+func (h *Harness) Restart() {
+	h.t.Helper()
+	h.failTestOnError("restart", h.shell.Restart(h.t.Context(), shell.Requested))
 }
 
 // Deactivate ends the plugin before the end of the test.

@@ -88,6 +88,7 @@ func (p *parrot) Methods() sdk.Methods {
 	maps.Copy(methods, p.hostMethods())
 	maps.Copy(methods, p.subsystemMethods())
 	maps.Copy(methods, p.timeMethods())
+	maps.Copy(methods, p.stateMethods())
 	return methods
 }
 
