@@ -92,6 +92,7 @@ func (s *sender) send(ctx context.Context, k Kind, d Delivery, secrets []secret,
 		return answerTo(ctx, err)
 	}
 	defer response.Body.Close()
+	defer time.AfterFunc(slowAfter, cancel).Stop()
 	_, _ = io.CopyN(io.Discard, response.Body, maxAnswer) // the status says it all
 	return answerOf(response, now())
 }

@@ -26,6 +26,8 @@ type Options struct {
 	// OwnName is the host:port under which others reach this host, "" for none. Requests never
 	// go there.
 	OwnName string
+	// Resolver finds the addresses of names; nil stands for the system's.
+	Resolver *net.Resolver
 	// LocalAddresses returns the addresses of this machine; nil asks the system.
 	LocalAddresses func() []netip.Addr
 }
@@ -62,7 +64,7 @@ func (p *Policy) DialContext(ctx context.Context, network, address string) (net.
 	if err != nil {
 		return nil, err
 	}
-	dialer := net.Dialer{ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
+	dialer := net.Dialer{Resolver: p.options.Resolver, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
 		dialled, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("%w: cannot read the address %q", ErrRefused, address)
