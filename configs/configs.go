@@ -22,6 +22,7 @@ type Config struct {
 	QHAna     QHAna      `toml:"qhana"`
 	Webhooks  Webhooks   `toml:"webhooks"`
 	State     State      `toml:"state"`
+	Tasks     Tasks      `toml:"tasks"`
 	Hibernate Hibernate  `toml:"hibernate"`
 	Plugins   []Plugin   `toml:"plugin"`
 
@@ -342,6 +343,7 @@ func Default() Config {
 		Flows:    defaultFlows(),
 		QHAna:    defaultQHAna(),
 		State:    defaultState(),
+		Tasks:    DefaultTasks(),
 		Hibernate: Hibernate{
 			Timeout:  Duration(60 * time.Second),
 			OnBudget: OnBudgetRefuse,

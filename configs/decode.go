@@ -47,11 +47,12 @@ func (f *configFile) decode(text []byte) {
 	qhana := top.table("qhana", "in [qhana]", "a table, written [qhana]")
 	webhooks := top.table("webhooks", "in [webhooks]", "a table, written [webhooks]")
 	state := top.table("state", "in [state]", "a table, written [state]")
+	tasks := top.table("tasks", "in [tasks]", "a table, written [tasks]")
 	hibernate := top.table("hibernate", "in [hibernate]", "a table, written [hibernate]")
 	plugins := top.tables("plugin")
 	allKnown := top.ReportUnknownKeys()
 	if f.dropIn {
-		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "webhooks", "state", "hibernate")
+		f.rejectTablesInDropIn(top, "host", "listener", "access", "packages", "flows", "qhana", "webhooks", "state", "tasks", "hibernate")
 	} else {
 		f.readHost(host)
 		for _, listener := range listeners {
@@ -65,6 +66,7 @@ func (f *configFile) decode(text []byte) {
 		f.readQHAna(qhana)
 		f.readWebhooks(webhooks)
 		f.readState(state)
+		f.readTasks(tasks)
 		f.readHibernate(hibernate)
 	}
 	for _, plugin := range plugins {
@@ -77,6 +79,7 @@ func (f *configFile) decode(text []byte) {
 	if !f.dropIn {
 		f.noteOrigins("qhana", qhana.Table)
 		f.noteOrigins("webhooks", webhooks.Table)
+		f.noteOrigins("tasks", tasks.Table)
 	}
 	f.noteOriginsOfAll(host, packages, hibernate, listeners, access, plugins)
 	f.isComplete = allKnown && (plugins != nil || !top.Has("plugin")) && len(f.named) == len(plugins)
