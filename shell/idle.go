@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"dormouse/statecontrol"
@@ -48,6 +49,8 @@ type UseStatus struct {
 	LastUse time.Time
 	// Calls and Streams are in flight now.
 	Calls, Streams int
+	// Holds is how many calls of HoldAwake are not released yet.
+	Holds int
 	// Busy reports whether an operation runs or waits.
 	Busy bool
 	// IdleSuspended reports whether the host has suspended the plugin and resumes it when
@@ -75,9 +78,10 @@ func (s *Shell) UseStatus() UseStatus {
 		inPlaceSince = s.since
 	}
 	calls, streams := s.inFlight.counts()
+	holds := int(s.holds.Load())
 	return UseStatus{
 		State: s.state, Control: s.control, AwakeSince: s.idle.awakeSince, LastUse: s.lastUse(),
-		Calls: calls, Streams: streams, Busy: lane.Running != "" || len(lane.Waiting) > 0,
+		Calls: calls, Streams: streams, Holds: holds, Busy: lane.Running != "" || len(lane.Waiting) > 0,
 		IdleSuspended: s.idle.phase.isSuspended(), CanHibernate: s.process != nil, StartExpected: s.startExpected, InPlaceSince: inPlaceSince,
 	}
 }
@@ -115,8 +119,8 @@ func (s *Shell) HibernateIdle(ctx context.Context, unusedSince time.Time) error 
 			return fmt.Errorf("cannot hibernate: %w", err)
 		}
 		return s.takeStep(ctx, Hibernate, Automatic, func(ctx context.Context) error {
-			if calls, streams := s.inFlight.counts(); calls+streams > 0 || s.lastUse().After(unusedSince) { // a call came in the last moment
-				return fmt.Errorf("cannot hibernate: %w", ErrInUse)
+			if err := s.checkNotUsedSince(unusedSince); err != nil { // a call came in the last moment
+				return fmt.Errorf("cannot hibernate: %w", err)
 			}
 			return s.drainAndHibernate(ctx)
 		})
@@ -132,6 +136,9 @@ func (s *Shell) NoteIdleSuspended() { s.setIdlePhase(idleSuspended) }
 func (s *Shell) checkNotUsedSince(since time.Time) error {
 	if calls, streams := s.inFlight.counts(); calls+streams > 0 {
 		return fmt.Errorf("%w: %d calls and %d streams are under way", ErrInUse, calls, streams)
+	}
+	if s.holds.Load() > 0 {
+		return fmt.Errorf("%w: tasks of it are under way", ErrInUse)
 	}
 	if s.lastUse().After(since) {
 		return ErrInUse
@@ -165,6 +172,16 @@ func (s *Shell) KeepAwake(d time.Duration) error {
 	}
 	s.noteUseAfter(d)
 	return nil
+}
+
+// HoldAwake has the plugin count as used until release is called, so that the host does not put
+// it to sleep by itself. It neither wakes the plugin nor keeps clients from putting it to sleep.
+func (s *Shell) HoldAwake() (release func()) {
+	s.holds.Add(1)
+	return sync.OnceFunc(func() {
+		s.noteUse()
+		s.holds.Add(-1)
+	})
 }
 
 // lastUse returns when the plugin was last used, by the monotonic clock.

@@ -49,6 +49,7 @@ type Shell struct {
 	lane     *lane
 	inFlight inFlight
 	lastUsed atomic.Int64 // when the plugin was last used, in nanoseconds since made
+	holds    atomic.Int32 // calls of HoldAwake that are not released yet
 	made     time.Time
 	// background holds the goroutines of operations that the backend's reports or held
 	// calls started.

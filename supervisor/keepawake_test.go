@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"context"
 	"errors"
 	"testing"
 	"time"
@@ -24,5 +25,24 @@ func TestKeepAwake(t *testing.T) {
 		if err := a.KeepAwake(time.Hour); !errors.Is(err, shell.ErrIllegalState) {
 			t.Errorf("what sleeps is kept awake: %v", err)
 		}
+	})
+}
+
+// A plugin that is held awake does not go to sleep by itself, and then after its idle time.
+func TestHoldAwake(t *testing.T) {
+	configure := func(p *configs.Plugin) { p.IdleHibernate = configs.IdleTime(time.Minute) }
+	runTiers(t, configs.Tiers{}, configure, []string{"A"}, func(r *rig, _ *gauge, _ map[string]*plugin) {
+		a := r.shell("A")
+		first, second := a.HoldAwake(), a.HoldAwake()
+		r.after(time.Hour)
+		first()
+		first() // is released once
+		r.after(time.Hour)
+		if err := a.SuspendIdle(context.Background(), time.Now()); !errors.Is(err, shell.ErrInUse) {
+			t.Errorf("it is suspended although it is held awake: %v", err)
+		}
+		second()
+		r.after(59 * time.Second)
+		r.after(time.Minute, "suspend A", "hibernate A")
 	})
 }

@@ -29,8 +29,8 @@ var (
 	// ErrFull means that there is no room for more tasks or outputs; the text says how much
 	// there is.
 	ErrFull = errors.New("there is no room")
-	// ErrForeign means that the caller is no plugin, or speaks of the task of another.
-	ErrForeign = errors.New("only the plugin of a task can change it")
+	// ErrForbidden means that the caller has no right to the call.
+	ErrForbidden = errors.New("the caller may not do that")
 )
 
 // answer is what a client gets for an error, on each wire.
@@ -50,7 +50,7 @@ var answers = []answer{
 	{ErrTooLarge, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusRequestEntityTooLarge},
 	{ErrNoWorker, thunder.NotSupported, codes.Unimplemented, http.StatusNotFound},
 	{ErrFull, thunder.InProgress, codes.ResourceExhausted, http.StatusInsufficientStorage},
-	{ErrForeign, thunder.PrivilegedRequest, codes.PermissionDenied, http.StatusForbidden},
+	{ErrForbidden, thunder.PrivilegedRequest, codes.PermissionDenied, http.StatusForbidden},
 	{shell.ErrUnavailable, thunder.Unavailable, codes.Unavailable, http.StatusServiceUnavailable},
 	{context.DeadlineExceeded, thunder.TimedOut, codes.DeadlineExceeded, http.StatusGatewayTimeout},
 	{context.Canceled, thunder.Aborted, codes.Canceled, http.StatusServiceUnavailable},

@@ -88,6 +88,9 @@ func (s Situation) keepAwakeReasons(c Candidate) (texts []string) {
 	if c.Use.Streams > 0 {
 		texts = append(texts, fmt.Sprintf("%d streams are open", c.Use.Streams))
 	}
+	if c.Use.Holds > 0 {
+		texts = append(texts, "tasks of it are under way")
+	}
 	if c.Use.Busy {
 		texts = append(texts, "an operation runs, or waits for its turn")
 	}

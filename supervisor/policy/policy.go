@@ -321,8 +321,8 @@ func (c Candidate) earliestStepTime(now, due time.Time) time.Time {
 	return due
 }
 
-// isInUse reports whether calls, streams or operations of the instance are under way.
-func (c Candidate) isInUse() bool { return c.Use.Calls+c.Use.Streams > 0 || c.Use.Busy }
+// isInUse reports whether calls, streams, tasks or operations of the instance are under way.
+func (c Candidate) isInUse() bool { return c.Use.Calls+c.Use.Streams+c.Use.Holds > 0 || c.Use.Busy }
 
 // mayHibernate reports whether the host may hibernate the instance by itself, or move it to
 // disk if it sleeps in place.

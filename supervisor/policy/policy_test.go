@@ -36,6 +36,7 @@ func suspendedNow(s *Candidate) { s.Use.Control = statecontrol.Suspended }
 func wakes(s *Candidate)        { s.Config.OnCall = configs.OnCallWake }
 func calling(s *Candidate)      { s.Use.Calls = 1 }
 func streaming(s *Candidate)    { s.Use.Streams = 1 }
+func holding(s *Candidate)      { s.Use.Holds = 1 }
 func busy(s *Candidate)         { s.Use.Busy = true }
 func hopeless(s *Candidate)     { s.Attempts = SleepAttempts{failure: errBroke, hopeless: true} }
 func state(to shell.State) func(*Candidate) {
@@ -105,6 +106,7 @@ func TestDecide(t *testing.T) {
 			one("A", time.Minute, idleAfter(5*time.Minute, 0)), one("B", 3*time.Minute, idleAfter(5*time.Minute, 0)),
 		}, none, 2 * time.Minute},
 		{"with a call", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, calling, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
+		{"with a task", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, holding, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
 		{"with a stream", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, streaming, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
 		{"during an operation", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, busy, idleAfter(5*time.Minute, 0))}, none, 5 * time.Minute},
 		{"just woken", configs.Tiers{}, none, 0, []Candidate{one("A", time.Hour, idleAfter(time.Second, 0), func(s *Candidate) { s.Use.AwakeSince = ago(4 * time.Second) })}, none, 6 * time.Second},

@@ -1,0 +1,103 @@
+package tasks
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"dormouse/plugins/tasks/taskspb"
+)
+
+// Limits of the parts of a task.
+const (
+	MaxJSON    = 1 << 20  // bytes of parameters and of the values of a step
+	MaxData    = 64 << 10 // bytes of the data
+	maxName    = 256      // bytes of a title, an id, a name or a type
+	maxHref    = 4 << 10
+	maxSchema  = 256 << 10
+	maxSteps   = 1000
+	maxLinks   = 64
+	maxOutputs = 1000
+)
+
+// checkName returns an error unless the text names something: no control characters, no slash,
+// not too long and, if it must be given, not empty.
+func checkName(what, name string, mustBeGiven bool) error {
+	switch {
+	case name == "" && mustBeGiven:
+		return fmt.Errorf("%w: %s is missing", ErrInvalid, what)
+	case len(name) > maxName:
+		return fmt.Errorf("%w: %s has %d bytes, at most %d may be", ErrTooLarge, what, len(name), maxName)
+	case !utf8.ValidString(name), strings.ContainsFunc(name, unicode.IsControl):
+		return fmt.Errorf("%w: %s has characters that are not text", ErrInvalid, what)
+	case mustBeGiven && (strings.Contains(name, "/") || name == "." || name == ".."):
+		return fmt.Errorf("%w: %s must not be a path", ErrInvalid, what)
+	}
+	return nil
+}
+
+// checkHref returns an error if the address is too long or not text.
+func checkHref(what, href string) error {
+	switch {
+	case len(href) > maxHref:
+		return fmt.Errorf("%w: %s has %d bytes, at most %d may be", ErrTooLarge, what, len(href), maxHref)
+	case !utf8.ValidString(href), strings.ContainsFunc(href, unicode.IsControl):
+		return fmt.Errorf("%w: %s has characters that are not text", ErrInvalid, what)
+	}
+	return nil
+}
+
+// checkJSON returns an error unless raw is empty or JSON of at most that many bytes.
+func checkJSON(what string, raw []byte, limit int) error {
+	switch {
+	case len(raw) > limit:
+		return fmt.Errorf("%w: %s has %d bytes, at most %d may be", ErrTooLarge, what, len(raw), limit)
+	case len(raw) > 0 && !json.Valid(raw):
+		return fmt.Errorf("%w: %s is not JSON", ErrInvalid, what)
+	}
+	return nil
+}
+
+// checkObject returns an error unless raw is empty or a JSON object of at most MaxJSON bytes.
+func checkObject(what string, raw []byte) error {
+	if err := checkJSON(what, raw, MaxJSON); err != nil {
+		return err
+	}
+	if trimmed := bytes.TrimSpace(raw); len(trimmed) > 0 && trimmed[0] != '{' {
+		return fmt.Errorf("%w: %s must be a JSON object", ErrInvalid, what)
+	}
+	return nil
+}
+
+// checkLinks returns an error unless each of the links has a type.
+func checkLinks(links []*taskspb.Link) error {
+	for _, l := range links {
+		if err := checkName("the type of a link", l.GetType(), true); err != nil {
+			return err
+		}
+		if err := checkHref("the address of a link", l.GetHref()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkStep returns an error unless the step may be added to a task.
+func checkStep(s *taskspb.Step) error {
+	if err := checkName("the id of a step", s.GetId(), true); err != nil {
+		return err
+	}
+	if err := checkName("the title of a step", s.GetTitle(), false); err != nil {
+		return err
+	}
+	if err := checkHref("the address of a step", s.GetHref()); err != nil {
+		return err
+	}
+	if err := checkHref("the page of a step", s.GetUi()); err != nil {
+		return err
+	}
+	return checkJSON("the schema of a step", s.GetSchema(), maxSchema)
+}

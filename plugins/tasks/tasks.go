@@ -1,0 +1,176 @@
+// Package tasks is the built-in Tasks: long work of plugins that others follow. It keeps tasks
+// on disk with their steps, log, progress and outputs, gives them to the plugins that work on
+// them, and ends those whose plugin has ended. It knows no addresses and no protocol but its
+// own, and not how a plugin runs: the supervisor tells it of lives.
+package tasks
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/internal/store"
+	"dormouse/shell"
+	"dormouse/supervisor"
+)
+
+// Callsign is the callsign of the built-in, and its class.
+const Callsign = "Tasks"
+
+// Options is what New needs to make a Tasks.
+type Options struct {
+	Store *store.Store
+	// Dir holds the outputs, a directory for each task that has some.
+	Dir    string
+	Config configs.Tasks
+	Log    zerolog.Logger
+	// Deliver is called in the transaction of each change, so that what is to be told of it is
+	// on disk with it, and Delivered once that is so. Both may be nil.
+	Deliver   func(tx *store.Tx, c Change) error
+	Delivered func()
+	// Removed is called in the transaction that removes a task which is too old. It may be nil.
+	Removed func(tx *store.Tx, task string) error
+	// Subscribe is called in the transaction that makes a task with a subscription. With nil
+	// such a task is refused.
+	Subscribe func(tx *store.Tx, task string, s Subscription) error
+	// CheckParameters returns why an instance does not take the parameters of a task, nil if it
+	// may. A nil CheckParameters accepts all.
+	CheckParameters func(callsign string, parameters json.RawMessage) error
+}
+
+// Tasks is the built-in. Tasks may be read and changed from New on; plugins are asked to work
+// only while the instance is active.
+type Tasks struct {
+	Options
+	clock   *clock
+	waiters waiters
+	feeds   feeds
+	owners  owners
+	counts  counts
+	files   files
+
+	submissions submissions
+	sweeping    chan struct{} // holds one value while old tasks are to be removed
+
+	mu         sync.Mutex // guards the fields below
+	supervisor *supervisor.Supervisor
+	sink       shell.Sink
+	running    context.Context // ends when no plugin is asked any more; nil while none may be
+	stop       context.CancelFunc
+
+	background sync.WaitGroup
+}
+
+// New returns the built-in with the tasks that the store has. It removes the outputs of tasks
+// that are no more.
+func New(o Options) (*Tasks, error) {
+	t := &Tasks{Options: o, sweeping: make(chan struct{}, 1)}
+	err := o.Store.Define("tasks", schema...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot keep tasks: %w", err)
+	}
+	if t.clock, err = newClock(o.Store); err == nil {
+		err = t.loadPending()
+	}
+	if err == nil {
+		err = t.openFiles()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the tasks: %w", err)
+	}
+	return t, nil
+}
+
+// Builtin returns the instance for the supervisor. From then on the ends of plugins are noted.
+func (t *Tasks) Builtin() supervisor.Builtin {
+	return supervisor.Builtin{Callsign: Callsign, Backend: func(s *supervisor.Supervisor, sink shell.Sink) shell.Backend {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.supervisor, t.sink = s, sink
+		s.Listen(listener{t})
+		return &backend{t}
+	}}
+}
+
+// changed is what a transaction has done to a task: what others are told, and what the host's
+// memory knows of a task that is pending.
+type changed struct {
+	Change
+	waits bool
+	quiet time.Duration
+	life  uint64
+}
+
+// change makes one change of one task, see changeAll. A change of no task tells nothing.
+func (t *Tasks) change(ctx context.Context, work func(tx *store.Tx) (changed, error)) error {
+	return t.changeAll(ctx, func(tx *store.Tx) ([]changed, error) {
+		c, err := work(tx)
+		if err != nil || c.Task == "" {
+			return nil, err
+		}
+		return []changed{c}, nil
+	})
+}
+
+// changeAll changes tasks in one transaction: work returns what it has done, and Deliver hears of
+// it in the same transaction. Once that is on disk all that follow the tasks are told.
+func (t *Tasks) changeAll(ctx context.Context, work func(tx *store.Tx) ([]changed, error)) error {
+	var all []changed
+	err := t.Store.Update(ctx, func(tx *store.Tx) (err error) {
+		all, err = work(tx)
+		for _, c := range all {
+			if err == nil && c.Events != 0 && t.Deliver != nil {
+				err = t.Deliver(tx, c.Change)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for _, c := range all {
+		t.tell(c)
+	}
+	if len(all) > 0 && t.Delivered != nil {
+		t.Delivered()
+	}
+	return nil
+}
+
+// tell tells all that follow a task of a change that is on disk.
+func (t *Tasks) tell(c changed) {
+	if ended := t.owners.note(c); ended {
+		t.counts.end(c.Status)
+		t.sweepIfTooMany()
+	}
+	if c.Events != 0 {
+		t.waiters.tell(c.Change)
+		t.feeds.tell(c.Change)
+	}
+	t.hold(c.Callsign)
+}
+
+// supervised returns the supervisor, nil before there is one.
+func (t *Tasks) supervised() *supervisor.Supervisor {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.supervisor
+}
+
+// start runs work in the background while the instance is active. It reports false if the
+// instance is not.
+func (t *Tasks) start(work func(ctx context.Context)) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.running == nil {
+		return false
+	}
+	ctx := t.running
+	t.background.Go(func() { work(ctx) })
+	return true
+}
