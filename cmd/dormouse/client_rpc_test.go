@@ -97,7 +97,7 @@ func TestClientVerbs(t *testing.T) {
 		if err := json.Unmarshal([]byte(h.dormouse(t, "plugin", "list", "-o", "json").out), &all); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(callsigns(all), []string{"Controller", "Counter", "Echo", "Flows", "Missing", "Packager", "State", "Webhooks"}) || all[1].Callsign != "Counter" || all[1].PID == 0 || all[1].Memory == 0 {
+		if !slices.Equal(callsigns(all), []string{"Controller", "Counter", "Echo", "Flows", "Missing", "Packager", "State", "Tasks", "Webhooks"}) || all[1].Callsign != "Counter" || all[1].PID == 0 || all[1].Memory == 0 {
 			t.Errorf("got %q, the second with pid %d", callsigns(all), all[1].PID)
 		}
 	})

@@ -43,7 +43,7 @@ func checkOwnFiles(config configs.Config) error {
 // not exist.
 func ownFiles(config configs.Config) (paths []string) {
 	root, images := config.Host.Root, config.Hibernate.Dir
-	names := append(store.FilesBeside(host.StoreName), "bin", host.StoreName, "post-mortem", process.PersistentName, state.DirName)
+	names := append(store.FilesBeside(host.StoreName), "bin", host.StoreName, "post-mortem", process.PersistentName, state.DirName, host.OutputsName)
 	for _, name := range names {
 		paths = append(paths, filepath.Join(root, name))
 	}

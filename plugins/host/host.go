@@ -30,6 +30,7 @@ import (
 	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
 	"dormouse/plugins/state"
+	"dormouse/plugins/tasks"
 	"dormouse/plugins/webhooks"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -41,6 +42,9 @@ const (
 	programsName   = "bin" // pid 1 of the plugins, and CRIU's helpers
 	postMortemName = "post-mortem"
 )
+
+// OutputsName is the name of the directory in the root that holds the files which tasks leave.
+const OutputsName = "outputs"
 
 // StoreName is the name of the host's store in its root: clones, overrides and other changes at
 // run time.
@@ -95,6 +99,7 @@ func PrivateOptions(dir string, log zerolog.Logger, plugins ...configs.Plugin) O
 	o.Config.Host.Root = dir
 	o.Config.Hibernate.Dir = filepath.Join(dir, "images")
 	o.Config.Hibernate.Timeout = configs.Duration(time.Minute)
+	o.Config.Tasks = configs.DefaultTasks()
 	return o
 }
 
@@ -111,6 +116,7 @@ type Host struct {
 	Flows        *flows.Flows       // nil in a private host
 	State        *state.State
 	Webhooks     *webhooks.Webhooks // nil in a private host
+	Tasks        *tasks.Tasks
 
 	options    Options
 	log        zerolog.Logger
@@ -203,6 +209,10 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
 		},
 	}
+	if err := h.openTasks(); err != nil {
+		return err
+	}
+	s.Builtins = []supervisor.Builtin{h.Tasks.Builtin()}
 	if !o.private {
 		h.Front = controller.New(controller.Options{
 			Host: config.Host, Log: h.log, Version: o.Version, Access: h.Access, Memory: h.memory,
@@ -216,12 +226,15 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 				h.Flows.WriteMetrics(w)
 				h.Webhooks.WriteMetrics(w)
 				h.State.WriteMetrics(w)
+				h.Tasks.WriteMetrics(w)
 			},
 		})
 		if err := errors.Join(h.openFlows(), h.openPackages(), h.openWebhooks()); err != nil {
 			return err
 		}
-		s.Builtins = []supervisor.Builtin{h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.State.Builtin(), h.Webhooks.Builtin()}
+		s.Builtins = []supervisor.Builtin{
+			h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.State.Builtin(), h.Webhooks.Builtin(), h.Tasks.Builtin(),
+		}
 		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
@@ -276,6 +289,7 @@ var hostBuiltinAccess = map[string]func(callsign string, c shell.Call) (access.R
 	flows.Callsign:    flows.NeededAccess,
 	webhooks.Callsign: webhooks.NeededAccess,
 	state.Callsign:    state.NeededAccess,
+	tasks.Callsign:    tasks.NeededAccess,
 }
 
 // builtinAccess returns the role that a caller needs for a call of a built-in, and what the

@@ -16,7 +16,7 @@ import (
 
 // namesInRoot are what may be in a root: the host's own, and what operators put there.
 var namesInRoot = []string{
-	programsName, StoreName, postMortemName, process.PersistentName, "images", "run", "lock", "address", "tokens",
+	programsName, StoreName, postMortemName, OutputsName, process.PersistentName, "images", "run", "lock", "address", "tokens",
 	"ui", "dormouse.toml", "plugins.d",
 }
 
@@ -31,7 +31,7 @@ func (h *Host) claimOwnDirs() error {
 	}
 	isNew := !ownedtree.IsMarked(root)
 	isEarlier := isNew && exists(filepath.Join(root, StoreName))
-	for _, dir := range []string{filepath.Join(root, programsName), filepath.Join(root, postMortemName), images} {
+	for _, dir := range []string{filepath.Join(root, programsName), filepath.Join(root, postMortemName), filepath.Join(root, OutputsName), images} {
 		if err := claimDir(dir, isEarlier || dir == images && hibernate.IsStore(images)); err != nil {
 			return fmt.Errorf("cannot keep the host's files in %s: %w; choose another --root, or another dir in [hibernate]", dir, err)
 		}

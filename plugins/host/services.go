@@ -8,9 +8,10 @@ import (
 )
 
 // services returns the gRPC services that other parts of the host serve. A private host serves
-// its plugins' state only.
+// the state and the tasks of its plugins only.
 func (h *Host) services() []communicator.HostService {
 	all := []communicator.HostService{
+		h.tasksService(),
 		{Desc: state.ServiceDesc, Server: h.State.Service(), Access: state.ServiceAccess},
 	}
 	if h.options.private {

@@ -96,6 +96,9 @@ func (t *Tasks) removeStrayFiles(known map[string]map[string]bool) error {
 	}
 	var errs []error
 	for _, task := range tasks {
+		if !task.IsDir() { // the mark
+			continue
+		}
 		keys := known[task.Name()]
 		if keys == nil {
 			errs = append(errs, ownedtree.Remove(filepath.Join(t.Dir, task.Name())))

@@ -10,7 +10,7 @@ const actions = {
   suspended: [["Resume", "resume"], ["Hibernate", "hibernate"], ["Restart", "restart"], ["Deactivate", "deactivate"]],
   hibernated: [["Wake", "activate"], ["Restart", "restart"], ["Deactivate", "deactivate"]],
 };
-const partsOfHost = ["Controller", "Packager", "Flows", "Webhooks"]; // run as long as the host does
+const partsOfHost = ["Controller", "Packager", "Flows", "Webhooks", "Tasks"]; // run as long as the host does
 const refreshEvery = 2000, longestLog = 200, longestWait = 15000;
 const byId = (id) => document.getElementById(id);
 

@@ -1,0 +1,27 @@
+package host
+
+import (
+	"path/filepath"
+
+	"dormouse/plugins/access"
+	"dormouse/plugins/communicator"
+	"dormouse/plugins/tasks"
+	"dormouse/plugins/tasks/taskspb"
+)
+
+// openTasks opens the tasks of plugins. A private host has them too.
+func (h *Host) openTasks() (err error) {
+	h.Tasks, err = tasks.New(tasks.Options{
+		Store: h.store, Dir: filepath.Join(h.options.Config.Host.Root, OutputsName), Config: h.options.Config.Tasks, Log: h.log,
+	})
+	return err
+}
+
+// tasksService returns the gRPC service of tasks. A plugin has the rights with the tasks of others
+// that the rules give it.
+func (h *Host) tasksService() communicator.HostService {
+	check := func(callsign string, needed access.Role, about access.Target) error {
+		return h.Access.Check(access.Client{Plugin: callsign}, needed, about)
+	}
+	return communicator.HostService{Desc: &taskspb.Tasks_ServiceDesc, Server: h.Tasks.Service(check), Access: tasks.ServiceAccess}
+}
