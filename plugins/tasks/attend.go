@@ -139,16 +139,16 @@ func (t *Tasks) due(ctx context.Context, callsign string) (all []due, err error)
 // workerOf returns the service of the plugin that runs tasks; a plugin that sleeps is woken. It
 // returns nil if the plugin takes no calls now, and will be asked when it does.
 func (t *Tasks) workerOf(ctx context.Context, callsign string) (taskspb.WorkerClient, error) {
-	sh := t.shellOf(callsign)
-	if sh == nil || sh.IsBuiltIn() {
+	sh, process := t.shellOf(callsign), t.processOf(callsign)
+	if sh == nil || process == nil || process.IsBuiltIn() {
 		return nil, nil
 	}
-	if sh.State().IsInSleepCycle() {
-		if err := sh.Activate(ctx, shell.Automatic); err != nil {
+	if process.State().IsInSleepCycle() {
+		if err := process.Activate(ctx, shell.Automatic); err != nil {
 			return nil, fmt.Errorf("cannot wake the plugin: %w", err)
 		}
 	}
-	if !sh.State().TakesCalls() {
+	if !process.State().TakesCalls() || !sh.DeliversCalls() {
 		return nil, nil
 	}
 	return taskspb.NewWorkerClient(sh.Conn()), nil

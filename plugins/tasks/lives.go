@@ -24,17 +24,48 @@ type listener struct{ *Tasks }
 var _ supervisor.Listener = listener{}
 
 // Transition notes that a life of an instance has ended, or that its plugin can be asked again.
+// What happens to a plugin happens to the virtual plugins that are a part of it.
 func (l listener) Transition(t shell.Transition) {
-	switch {
-	case t.From == t.To:
-	case t.To.IsDown(), t.To == shell.Destroyed:
-		l.endLife(t.Callsign, reasonOfEnd(t), t.To == shell.Destroyed)
-	case t.To == shell.Activation && t.Event != shell.Adopt:
-		l.endLife(t.Callsign, "the plugin has ended with an earlier host", false)
-	case t.To == shell.Activated:
-		l.attend(t.Callsign)
+	if t.From == t.To || l.followsParent(t) {
+		return
+	}
+	for _, callsign := range append(l.virtualOwnersOf(t.Callsign), t.Callsign) {
+		switch {
+		case t.To.IsDown(), t.To == shell.Destroyed:
+			l.endLife(callsign, reasonOfEnd(t), t.To == shell.Destroyed)
+		case t.To == shell.Activation && t.Event != shell.Adopt:
+			l.endLife(callsign, "the plugin has ended with an earlier host", false)
+		case t.To == shell.Activated:
+			l.attend(callsign)
+		}
 	}
 }
+
+// followsParent reports whether a virtual plugin has taken the step because its parent has.
+func (t *Tasks) followsParent(step shell.Transition) bool {
+	s := t.supervised()
+	if s == nil || s.ParentOf(step.Callsign) == "" {
+		return false
+	}
+	return step.Event != shell.Deactivate && step.Event != shell.MakeUnavailable && step.Event != shell.Destroy
+}
+
+// virtualOwnersOf returns the callsigns of the virtual plugins of a parent that have tasks.
+func (t *Tasks) virtualOwnersOf(parent string) (all []string) {
+	s := t.supervised()
+	if s == nil {
+		return nil
+	}
+	for _, callsign := range t.owners.callsigns() {
+		if s.ParentOf(callsign) == parent {
+			all = append(all, callsign)
+		}
+	}
+	return all
+}
+
+// Roster does nothing: what goes off the roster has ended before.
+func (l listener) Roster(supervisor.RosterChange) {}
 
 // Notification does nothing.
 func (l listener) Notification(string, shell.Notification) {}
@@ -181,7 +212,7 @@ func pendingOf(tx *store.Tx, callsign string) (all []record, err error) {
 
 // lastLinesOf returns the last lines that the plugin has written, with a line before them.
 func (t *Tasks) lastLinesOf(callsign string) []string {
-	sh := t.shellOf(callsign)
+	sh := t.processOf(callsign)
 	if sh == nil {
 		return nil
 	}
@@ -202,9 +233,19 @@ func (t *Tasks) shellOf(callsign string) *shell.Shell {
 	return sh
 }
 
+// processOf returns the instance whose plugin works on the tasks of that callsign: the parent of a
+// virtual plugin, else the instance itself; nil if there is none.
+func (t *Tasks) processOf(callsign string) *shell.Shell {
+	sh := t.shellOf(callsign)
+	if sh != nil && sh.IsVirtual() {
+		return t.shellOf(sh.Parent())
+	}
+	return sh
+}
+
 // hold keeps the plugin of an instance awake while it has tasks that do not wait.
 func (t *Tasks) hold(callsign string) {
-	sh := t.shellOf(callsign)
+	sh := t.processOf(callsign)
 	t.owners.mu.Lock()
 	defer t.owners.mu.Unlock()
 	w := t.owners.all[callsign]
@@ -223,7 +264,7 @@ func (t *Tasks) hold(callsign string) {
 // sleep the plugins have ended.
 func (t *Tasks) lookAtAll() {
 	for _, callsign := range t.owners.callsigns() {
-		switch sh := t.shellOf(callsign); {
+		switch sh := t.processOf(callsign); {
 		case sh == nil:
 			t.endLife(callsign, "there is no such instance any more", true)
 		case sh.State().IsDown():

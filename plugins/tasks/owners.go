@@ -192,7 +192,7 @@ func (t *Tasks) isStuck(task *taskspb.Task) bool {
 		return false
 	}
 	since := p.sign
-	if sh := t.shellOf(p.callsign); sh != nil {
+	if sh := t.processOf(p.callsign); sh != nil {
 		use := sh.UseStatus()
 		if !use.State.TakesCalls() {
 			return false

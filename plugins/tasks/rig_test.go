@@ -200,6 +200,8 @@ func (e ear) Notification(callsign string, n shell.Notification) {
 
 func (e ear) Subsystems([]supervisor.Subsystem) {}
 
+func (e ear) Roster(supervisor.RosterChange) {}
+
 // must fails the test on an error.
 func (r *rig) must(err error) {
 	r.Helper()
