@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"os"
 	"slices"
 	"time"
 
@@ -14,7 +13,6 @@ import (
 	"oras.land/oras-go/v2/registry"
 	"oras.land/oras-go/v2/registry/remote"
 	"oras.land/oras-go/v2/registry/remote/auth"
-	"oras.land/oras-go/v2/registry/remote/credentials"
 	"oras.land/oras-go/v2/registry/remote/retry"
 )
 
@@ -35,7 +33,7 @@ type Options struct {
 	// PlainHTTP are the hosts that are reached without TLS, as in a Reference.
 	PlainHTTP []string
 	// Credentials is a file with logins, of the form of docker's config.json; "" for none.
-	// Programs that it names are not run.
+	// Programs that it names are run to get a login.
 	Credentials string
 	// Login is used in place of the file, nil for none.
 	Login *Login
@@ -75,14 +73,11 @@ func NewClient(o Options) (*Client, error) {
 	case o.Login != nil:
 		c.http.Credential = auth.StaticCredential(o.Login.Host, auth.Credential{Username: o.Login.User, Password: o.Login.Password})
 	case o.Credentials != "":
-		if _, err := os.Stat(o.Credentials); err != nil {
-			return nil, fmt.Errorf("cannot read the credentials for registries: %w", err)
-		}
-		store, err := credentials.NewFileStore(o.Credentials)
+		l, err := openLogins(o.Credentials)
 		if err != nil {
-			return nil, fmt.Errorf("cannot read the credentials for registries: %w", err)
+			return nil, err
 		}
-		c.http.Credential = credentials.Credential(store)
+		c.http.Credential = l.find
 	}
 	return c, nil
 }
