@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -38,7 +39,11 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 	defer cancel()
 	defer context.AfterFunc(end, cancel)() //nolint:contextcheck // end belongs to the plugin, not to the caller
 	answer, err := healthpb.NewHealthClient(s.process.Conn()).Check(ctx, &healthpb.HealthCheckRequest{Service: healthService})
-	switch code := status.Code(err); {
+	code := status.Code(err)
+	if code == codes.Unavailable {
+		awaitEnd(ctx)
+	}
+	switch {
 	case end.Err() != nil:
 		return fmt.Errorf("%w: it ended meanwhile", ErrUnavailable)
 	case code == codes.Unimplemented || code == codes.NotFound:
@@ -49,4 +54,19 @@ func (s *Shell) CheckHealth(ctx context.Context) error {
 		return fmt.Errorf("%w: its health is %s", ErrUnhealthy, answer.GetStatus())
 	}
 	return nil
+}
+
+// endNoticeTime is how long it takes at most until the host knows that a plugin has ended whose
+// connection is broken.
+const endNoticeTime = 2 * time.Second
+
+// awaitEnd returns when ctx ends, which it does with the plugin, or after endNoticeTime: the
+// connection of a plugin breaks before the host has heard of its end.
+func awaitEnd(ctx context.Context) {
+	late := time.NewTimer(endNoticeTime)
+	defer late.Stop()
+	select {
+	case <-ctx.Done():
+	case <-late.C:
+	}
 }

@@ -75,6 +75,39 @@ func TestHealth(t *testing.T) {
 	}
 }
 
+// A connection that breaks is no answer, unless the plugin has ended, which the host hears later.
+func TestHealthOfBrokenConnection(t *testing.T) {
+	for name, c := range map[string]struct {
+		endsAfter time.Duration // 0 for never
+		want      bool          // it is unavailable
+	}{
+		"it ends":       {time.Second, true},
+		"it lives":      {0, false},
+		"it ends later": {time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var end func()
+			plugin := &connected{answer: func(context.Context, string) (healthpb.HealthCheckResponse_ServingStatus, error) {
+				if c.endsAfter > 0 {
+					time.AfterFunc(c.endsAfter, end)
+				}
+				return 0, status.Error(codes.Unavailable, "connection refused")
+			}}
+			runConnected(t, setup{}, plugin, func(r *rig) {
+				end = r.fake.Kill
+				r.activate()
+				if err := r.CheckHealth(r.Context()); err == nil || errors.Is(err, shell.ErrUnavailable) != c.want {
+					r.Errorf("got %v", err)
+				}
+				if c.endsAfter > 0 {
+					<-time.After(c.endsAfter)
+					synctest.Wait()
+				}
+			})
+		})
+	}
+}
+
 // TestHealthCheckIsNotUse checks the health in every state of a plugin that calls wake.
 func TestHealthCheckIsNotUse(t *testing.T) {
 	for _, state := range []shell.State{shell.Unavailable, shell.Deactivated, shell.Activation, shell.Deactivation, shell.Hibernating, shell.Hibernated, shell.Waking} {
