@@ -18,6 +18,7 @@ import (
 	"dormouse/internal/failpoint"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 )
 
 // Tree is a running process tree as a checkpoint needs it.
@@ -282,8 +283,8 @@ func (c *checkpoint) shareLocks(context.Context) (err error) {
 // the image counts if it has that name, and otherwise the tree. After an error the image is
 // a draft again.
 func (c *checkpoint) publishImage(ctx context.Context) error {
-	if err := ctx.Err(); err != nil { // the caller's time is over, and nothing is committed yet
-		return err
+	if ctx.Err() != nil { // the caller's time is over, and nothing is committed yet
+		return timelimit.EndError(ctx)
 	}
 	failpoint.Hit("hibernate.sealed")
 	place := c.dir.path(c.manifest.imageDirName())

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"dormouse/internal/timelimit"
 )
 
 // startEvent is the event under which the start by the host waits for its turn. It changes
@@ -89,7 +91,7 @@ func (s *Shell) endExpectedStartIfDecided() {
 func (s *Shell) heldCallTimeoutError(ctx context.Context) error {
 	switch {
 	case !errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("%w: %w", ErrNotDelivered, ctx.Err())
+		return fmt.Errorf("%w: %w", ErrNotDelivered, timelimit.EndError(ctx))
 	case s.isReplacing():
 		return &CallTimeoutError{why: "the plugin is being replaced, and the new one does not run yet"}
 	case s.IsStartExpected():

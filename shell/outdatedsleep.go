@@ -32,8 +32,12 @@ func (s *Shell) ReplaceOutdated(ctx context.Context, why Reason) error {
 
 // retireHoldingTurn takes the step that ends a plugin whose sleep is outdated. After an
 // *AsleepError the plugin sleeps on; after any other error the instance is deactivated. The
+// plugin is not told that it ends for a startup, which is the reason of the one that follows. The
 // caller has the turn.
 func (s *Shell) retireHoldingTurn(ctx context.Context, why Reason, outdated error) error {
+	if why == Startup {
+		why = Requested
+	}
 	s.log.Info().AnErr("because", outdated).Msg("wakes the plugin to end it")
 	return s.takeStep(ctx, Retire, why, func(ctx context.Context) error { return s.wakeAndEndPlugin(ctx, why) })
 }

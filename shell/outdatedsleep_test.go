@@ -53,6 +53,19 @@ func TestOutdatedSleepIsRetired(t *testing.T) {
 	}
 }
 
+// At the start of a host the plugin ends as on request, and the one that follows has started with
+// the host.
+func TestOutdatedSleepAtStart(t *testing.T) {
+	run(t, setup{hibernated: true}, func(r *rig) {
+		r.outdate()
+		r.must(r.ReplaceOutdated(r.Context(), shell.Startup))
+		r.expect(
+			"retire: hibernated > deactivation, requested", "retire: deactivation > deactivated, requested",
+			"activate: deactivated > activation, startup", "suspend: activation is suspended, startup", "activate: activation > activated, startup",
+		)
+	})
+}
+
 func (r *rig) doReplace(ctx context.Context, why shell.Reason) error {
 	return r.ReplaceOutdated(ctx, why)
 }

@@ -78,7 +78,10 @@ func (s *Shell) makeGoldenOrRelaunch(ctx context.Context) error {
 	if doubt != nil {
 		s.process.SkipGolden(ctx)
 		s.logNewGoldenFailure(nil)
-		return ctx.Err()
+		if ctx.Err() != nil {
+			return timelimit.EndError(ctx)
+		}
+		return nil
 	}
 	limited, cancel := timelimit.With(ctx, s.hibernateTimeLimit)
 	defer cancel()

@@ -29,7 +29,7 @@ func TestStartReplacesOutdatedSleeps(t *testing.T) {
 			t.Errorf("it explains: %s", why)
 		}
 		r.Start(r.Context())
-		r.expectState("Old", shell.Activated, shell.Requested)
+		r.expectState("Old", shell.Activated, shell.Startup)
 		r.expectState("Same", shell.Hibernated, shell.Startup)
 		r.expect("launch First", "launch Second", "wake Old", "end Old, requested", "launch Old")
 	})

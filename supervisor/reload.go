@@ -309,7 +309,7 @@ func (r *reload) startNewInstances(ctx context.Context) (changeLines []string) {
 	}()
 	for _, rank := range sortAndGroupByPosition(r.made, startPosition) {
 		doInParallelAndWait(rank, func(sh *shell.Shell) {
-			r.s.replaceIfOutdated(ctx, sh)
+			r.s.replaceIfOutdated(ctx, sh, shell.Requested)
 			switch state := sh.State(); {
 			case state == shell.Hibernated:
 				r.addResultLine(sh.Callsign(), "added, hibernated as before")

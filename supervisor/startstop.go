@@ -50,7 +50,7 @@ func (s *Supervisor) Start(ctx context.Context) {
 			return
 		}
 		doInParallelAndWait(rank, func(sh *shell.Shell) {
-			s.replaceIfOutdated(ctx, sh)
+			s.replaceIfOutdated(ctx, sh, shell.Startup)
 			s.startIfExpected(ctx, sh)
 		})
 	}

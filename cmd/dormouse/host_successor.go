@@ -15,6 +15,7 @@ import (
 	"dormouse/configs"
 	"dormouse/hibernate/pack"
 	"dormouse/internal/tamper"
+	"dormouse/internal/timelimit"
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/host"
 )
@@ -69,7 +70,7 @@ func (h *hostServer) checkSuccessor(ctx context.Context) error {
 	case err == nil:
 		return nil
 	case ctx.Err() != nil:
-		return fmt.Errorf("%s does not say within %s whether it could start: %w", h.program, successorCheckLimit, ctx.Err())
+		return fmt.Errorf("%s does not say within %s whether it could start: %w", h.program, successorCheckLimit, timelimit.EndError(ctx))
 	}
 	const mostText = 2000
 	return fmt.Errorf("cannot start %s: %w: %.*s", h.program, err, mostText, strings.TrimSpace(string(said)))

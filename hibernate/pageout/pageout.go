@@ -18,6 +18,7 @@ import (
 	"dormouse/internal/bytesize"
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 )
 
 // ErrStays means that a sleep would free too little memory; the text says why.
@@ -131,7 +132,10 @@ func pageOutProcess(ctx context.Context, pid int) error {
 			return fmt.Errorf("%w: process_madvise, which needs Linux 5.10 and CAP_SYS_NICE: %w", hibernate.ErrUnsupported, err)
 		}
 	}
-	return errors.Join(lines.Err(), ctx.Err())
+	if ctx.Err() != nil {
+		return timelimit.EndError(ctx)
+	}
+	return lines.Err()
 }
 
 // processMadvise calls process_madvise(2) for one mapping.

@@ -21,6 +21,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/http2room"
+	"dormouse/internal/timelimit"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/controllerpb"
 	"dormouse/plugins/packager/packagerpb"
@@ -222,7 +223,7 @@ func (c *Communicator) StopServingNative(ctx context.Context) error {
 		n.server.Stop()
 	}
 	<-ended
-	return fmt.Errorf("cannot end every call of native clients: %w", ctx.Err())
+	return fmt.Errorf("cannot end every call of native clients: %w", timelimit.EndError(ctx))
 }
 
 // StopListeningAndWait ends listening to the supervisor, and returns when no goroutine of

@@ -15,6 +15,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/store"
+	"dormouse/internal/timelimit"
 	"dormouse/plugins/access"
 	"dormouse/plugins/controller/dialect"
 	"dormouse/plugins/peer"
@@ -185,7 +186,7 @@ func (f *Front) Close(ctx context.Context) error {
 	case <-ended:
 	case <-ctx.Done():
 		f.cutOffAllClients()
-		return fmt.Errorf("cannot end every request: %w", ctx.Err())
+		return fmt.Errorf("cannot end every request: %w", timelimit.EndError(ctx))
 	}
 	f.cancel()
 	return nil

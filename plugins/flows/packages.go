@@ -3,6 +3,8 @@ package flows
 import (
 	"context"
 	"fmt"
+
+	"dormouse/internal/timelimit"
 )
 
 // Holding returns the names of the package's flows in which messages wait, sorted. Dead letters
@@ -71,7 +73,7 @@ func (f *Flows) waitUntilFlowEmpty(ctx context.Context, name string) error {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return fmt.Errorf("%d messages wait in %s: %w", waiting.Messages, name, ctx.Err())
+			return fmt.Errorf("%d messages wait in %s: %w", waiting.Messages, name, timelimit.EndError(ctx))
 		}
 	}
 }

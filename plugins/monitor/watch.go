@@ -12,6 +12,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/procfs"
+	"dormouse/internal/timelimit"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -88,7 +89,7 @@ func (w *watch) stop(ctx context.Context) error {
 	case <-ended:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("an instance is still being started or ended: %w", ctx.Err())
+		return fmt.Errorf("an instance is still being started or ended: %w", timelimit.EndError(ctx))
 	}
 }
 
