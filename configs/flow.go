@@ -1,6 +1,7 @@
 package configs
 
 import (
+	"cmp"
 	"fmt"
 	"math"
 	"regexp"
@@ -19,6 +20,9 @@ type Flow struct {
 	// Instance is the callsign of the instance that gets the messages, "" for the first one
 	// of the package.
 	Instance string `toml:"instance"`
+	// Virtual is the callsign of a virtual plugin of the instance, for which the messages are;
+	// "" for the instance itself.
+	Virtual string `toml:"virtual"`
 
 	// Takes are the topics whose messages the flow gets, Gives those of the messages that it
 	// may send. A source takes none, a sink gives none.
@@ -43,6 +47,9 @@ type Flow struct {
 	// Attempts is how often a message is tried before it is a dead letter.
 	Attempts int `toml:"attempts"`
 }
+
+// Receiver returns the callsign of the instance or virtual plugin for which the messages are.
+func (w Flow) Receiver() string { return cmp.Or(w.Virtual, w.Instance) }
 
 // FlowKind is the direction of a flow.
 type FlowKind string
@@ -91,6 +98,7 @@ func ReadFlow(table *tomltable.Table) Flow {
 	t.ReadText("name", &w.Name, CheckFlowName)
 	readAllowedWord(t, "kind", &w.Kind, FlowSource, FlowTransform, FlowSink)
 	t.ReadText("instance", &w.Instance, CheckCallsign)
+	t.ReadText("virtual", &w.Virtual, CheckCallsign)
 	t.ReadTextList("takes", &w.Takes, CheckTopic)
 	t.ReadTextList("gives", &w.Gives, CheckTopic)
 	readAllowedWord(t, "state", &w.State, FlowRunning, FlowPaused, FlowStopped)

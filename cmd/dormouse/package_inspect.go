@@ -164,7 +164,7 @@ func limitsText(l configs.Limits) string {
 
 // flowText describes a flow in one line.
 func flowText(f configs.Flow) string {
-	text := fmt.Sprintf("%s (%s of %s)", f.Name, f.Kind, f.Instance)
+	text := fmt.Sprintf("%s (%s of %s)", f.Name, f.Kind, f.Receiver())
 	if len(f.Takes) > 0 {
 		text += " takes " + strings.Join(f.Takes, ", ")
 	}

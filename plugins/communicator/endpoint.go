@@ -37,7 +37,7 @@ func callsignFromMetadata(ctx context.Context) (string, error) {
 }
 
 // targetInstance returns the instance that a call of the host's services is about: the
-// one in the metadata, else the calling plugin's own. It returns an error if the call
+// one in the metadata, else that of the calling plugin or virtual plugin. It returns an error if the call
 // names none, or an unknown one.
 func (e *endpoint) targetInstance(ctx context.Context) (*shell.Shell, error) {
 	callsign, err := e.targetCallsign(ctx)
@@ -54,7 +54,7 @@ func (e *endpoint) targetCallsign(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if callsign = cmp.Or(callsign, e.ownCallsign); callsign == "" {
+	if callsign = cmp.Or(callsign, shell.CallerOf(ctx), e.ownCallsign); callsign == "" {
 		return "", errNoCallsign
 	}
 	return callsign, nil

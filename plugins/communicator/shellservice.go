@@ -1,6 +1,7 @@
 package communicator
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 
@@ -183,7 +184,7 @@ func (s shellService) Notify(ctx context.Context, r *shellpb.NotifyRequest) (*sh
 // native client, and if the call is about another instance.
 func (s shellService) requireOwnInstance(ctx context.Context) (*shell.Shell, error) {
 	sh, err := s.targetInstance(ctx)
-	if err == nil && sh.Callsign() != s.ownCallsign {
+	if err == nil && sh.Callsign() != cmp.Or(shell.CallerOf(ctx), s.ownCallsign) {
 		return nil, errNotOwn
 	}
 	return sh, err

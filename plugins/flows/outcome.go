@@ -31,14 +31,14 @@ func isSource(s snapshot) bool { return s.Kind == configs.FlowSource }
 func (d *delivery) askPlugin(s snapshot, m *shellpb.Message, attempt int) ([]*shellpb.Message, outcome) {
 	sh := d.flows.shellOf(s)
 	if sh == nil {
-		return nil, outcome{notAsked: fmt.Sprintf("there is no instance %s", s.Instance)}
+		return nil, outcome{notAsked: fmt.Sprintf("there is no instance %s", s.Receiver())}
 	}
 	conn := sh.Conn()
 	if conn == nil {
-		return nil, outcome{notAsked: fmt.Sprintf("%s is a part of the host, and no plugin", s.Instance)}
+		return nil, outcome{notAsked: fmt.Sprintf("%s is a part of the host, and no plugin", s.Receiver())}
 	}
 	begun := time.Now()
-	answer, err := shellpb.NewFlowClient(conn).Process(d.calls, &shellpb.ProcessRequest{Flow: s.Name, Message: m, Attempt: uint32(attempt)})
+	answer, err := shellpb.NewFlowClient(conn).Process(d.calls, &shellpb.ProcessRequest{Flow: s.Name, Message: m, Attempt: uint32(attempt), Callsign: s.Receiver()})
 	if err == nil {
 		return answer.GetMessages(), outcome{}
 	}

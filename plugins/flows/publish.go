@@ -49,7 +49,7 @@ func (f *Flows) admit(publisher, name string, m *shellpb.Message) (w *flow, stor
 		return nil, stored, err
 	}
 	topic := ""
-	if publisher != "" && publisher == s.Instance {
+	if publisher != "" && publisher == s.Receiver() {
 		if topic, err = s.topicOf(m.GetTopic()); err != nil {
 			return nil, stored, err
 		}

@@ -3,7 +3,6 @@ package flows
 import (
 	"fmt"
 
-	"dormouse/configs"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
@@ -56,14 +55,14 @@ func (f *Flows) readinessOf(s snapshot) Readiness {
 	}
 	sh := f.shellOf(s)
 	if sh == nil {
-		return Readiness{Why: fmt.Sprintf("there is no instance %s", s.Instance)}
+		return Readiness{Why: fmt.Sprintf("there is no instance %s", s.Receiver())}
 	}
 	switch state := sh.State(); {
 	case state == shell.Activated && !sh.Serves(shellpb.FlowService):
-		return Readiness{Why: fmt.Sprintf("the plugin of %s processes no messages: it does not serve %s", s.Instance, shellpb.FlowService)}
+		return Readiness{Why: fmt.Sprintf("the plugin of %s processes no messages: it does not serve %s", s.Receiver(), shellpb.FlowService)}
 	case state == shell.Activated:
 		return Readiness{Ready: true}
-	case state == shell.Hibernated && sh.Config().OnCall == configs.OnCallWake:
+	case state == shell.Hibernated && sh.DeliversCalls():
 		return Readiness{Ready: true}
 	case state == shell.Hibernated:
 		return Readiness{Why: fmt.Sprintf(`%s is hibernated, and its key on-call is "reject": dormouse plugin activate %s`, s.Instance, s.Instance)}
@@ -101,6 +100,9 @@ func (f *Flows) shellOf(s snapshot) *shell.Shell {
 	if sup == nil {
 		return nil
 	}
-	sh, _ := sup.Shell(s.Instance)
+	sh, ok := sup.Shell(s.Receiver())
+	if ok && s.Virtual != "" && sh.Parent() != s.Instance {
+		return nil // of another
+	}
 	return sh
 }

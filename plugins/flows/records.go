@@ -74,7 +74,7 @@ func (f *Flows) recordOf(ctx context.Context, w *flow) (record, error) {
 	}
 	now := time.Now()
 	r := record{
-		Name: s.Name, Kind: s.Kind, Package: s.pkg, Plugin: s.Instance, State: s.state, Effect: "unknown",
+		Name: s.Name, Kind: s.Kind, Package: s.pkg, Plugin: s.Receiver(), State: s.state, Effect: "unknown",
 		Messages: waiting.Messages, Bytes: waiting.Bytes, Dead: waiting.Dead,
 		Takes: s.Takes, Gives: s.Gives, Unrouted: s.Unrouted, Parallel: s.Parallel,
 		MaxMessages: s.MaxMessages, MaxBytes: int64(s.MaxBytes), Attempts: s.Attempts,
@@ -111,7 +111,7 @@ func (f *Flows) whyItWaits(s snapshot, v verdict, why string, waiting queue.Stat
 		return "its first message has failed: " + waiting.Reason
 	}
 	if sh := f.shellOf(s); sh != nil && sh.State().IsInSleepCycle() {
-		return s.Instance + " sleeps, and is woken when more wait, or for longer"
+		return s.Receiver() + " sleeps, and is woken when more wait, or for longer"
 	}
 	return ""
 }

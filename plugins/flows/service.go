@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"dormouse/internal/queue"
+	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
 
@@ -26,9 +27,15 @@ func (f *Flows) Service(publisher string) shellpb.FlowsServer {
 	return service{flows: f, publisher: publisher}
 }
 
+// publisherOf returns the callsign of the plugin or virtual plugin that makes the call, empty for
+// native clients.
+func (s service) publisherOf(ctx context.Context) string {
+	return cmp.Or(shell.CallerOf(ctx), s.publisher)
+}
+
 // Publish publishes one message.
 func (s service) Publish(ctx context.Context, r *shellpb.PublishRequest) (*shellpb.PublishResponse, error) {
-	receipt, err := s.flows.Publish(ctx, s.publisher, r.GetFlow(), r.GetMessage())
+	receipt, err := s.flows.Publish(ctx, s.publisherOf(ctx), r.GetFlow(), r.GetMessage())
 	if err != nil {
 		return nil, asStatus(err)
 	}
@@ -61,7 +68,7 @@ func (s service) PublishStream(stream grpc.BidiStreamingServer[shellpb.PublishRe
 		if r, receiveError = stream.Recv(); receiveError != nil {
 			break
 		}
-		wait := s.flows.publishInOrder(ctx, s.publisher, r.GetFlow(), r.GetMessage())
+		wait := s.flows.publishInOrder(ctx, s.publisherOf(ctx), r.GetFlow(), r.GetMessage())
 		answer := make(chan *shellpb.PublishResponse, 1)
 		publishing.Go(func() { answer <- streamAnswer(wait()) })
 		underWay <- answer

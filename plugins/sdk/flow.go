@@ -33,6 +33,7 @@ func (s *server) Process(ctx context.Context, r *shellpb.ProcessRequest) (*shell
 	if !s.initialized.Load() {
 		return nil, status.Error(codes.Unavailable, "the plugin is not initialized")
 	}
+	ctx = withVirtual(ctx, s.virtualNamed(r.GetCallsign()))
 	results, err := s.flows.Process(ctx, r.GetFlow(), messageFromWire(r.GetMessage()))
 	if err != nil {
 		return nil, statusFromProcessError(err)

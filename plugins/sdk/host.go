@@ -25,7 +25,10 @@ import (
 // ErrSlept, later calls wait until the plugin is awake, and the loops over Watch,
 // WatchAll and WatchSubsystems go on by themselves. A plugin needs no code for
 // this.
-type Host struct{ conn *hostConn }
+type Host struct {
+	conn *hostConn
+	as   string // the virtual plugin that calls, "" for the plugin itself
+}
 
 // Status returns the present state and the configuration of an instance. It neither
 // waits for an operation nor wakes the plugin. The configuration, paths and failure of
@@ -177,9 +180,12 @@ func callsignInError(callsign string) string { return cmp.Or(callsign, "itself")
 
 // connOrFailing returns the connection to the host. In an author's test that made the
 // Instance itself, every call on it fails.
-func (h *Host) connOrFailing() *hostConn {
-	if h == nil || h.conn == nil {
+func (h *Host) connOrFailing() grpc.ClientConnInterface {
+	switch {
+	case h == nil || h.conn == nil:
 		return &hostConn{}
+	case h.as != "":
+		return asConn{h.conn, h.as}
 	}
 	return h.conn
 }

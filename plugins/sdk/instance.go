@@ -69,15 +69,21 @@ func (in *Instance) Emit(event string, params any) {
 // EmitAt sends an event only to the clients that registered for event@index; see
 // Emit.
 func (in *Instance) EmitAt(index, event string, params any) {
+	in.emit(&shellpb.Event{Name: event, Index: index}, params)
+}
+
+// emit sends an event with those parameters, see Emit.
+func (in *Instance) emit(e *shellpb.Event, params any) {
 	raw, err := encodeJSON(params)
+	e.Params = raw
 	switch {
 	case in.events == nil: // an author's test made the Instance, without a host
 	case err != nil:
-		in.Log.Error("cannot encode the event", "event", event, "error", err)
+		in.Log.Error("cannot encode the event", "event", e.GetName(), "error", err)
 	case len(raw) > maxEventBytes:
-		in.Log.Error("the event is too large", "event", event, "bytes", len(raw))
+		in.Log.Error("the event is too large", "event", e.GetName(), "bytes", len(raw))
 	default:
-		in.events.addDroppingOldest(&shellpb.Event{Name: event, Index: index, Params: raw})
+		in.events.addDroppingOldest(e)
 	}
 }
 

@@ -41,6 +41,7 @@ type server struct {
 	after   AfterRestorer
 
 	host         atomic.Pointer[hostConn] // nil before Initialize
+	own          atomic.Pointer[string]   // the callsign of the instance, nil before Initialize
 	initializing atomic.Bool              // the host has called Initialize
 	initialized  atomic.Bool              // Initialize has succeeded, and Deinitialize was not called
 	deinitialize sync.Once                // calls the plugin's Deinitialize
@@ -87,6 +88,9 @@ func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	}
 	if s.control != nil {
 		statecontrolpb.RegisterStateControlServer(listed, s.control)
+	}
+	if operator, ok := s.plugin.(VirtualOperator); ok {
+		shellpb.RegisterParentServer(listed, virtualOperator{operator: operator})
 	}
 	if own, ok := s.plugin.(Registrar); ok {
 		own.Register(listed)
@@ -155,13 +159,15 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 	}
 	host := &hostConn{socket: r.GetHostSocket()}
 	s.host.Store(host)
+	callsign := r.GetCallsign()
+	s.own.Store(&callsign)
 	err := s.plugin.Initialize(ctx, &Instance{
 		Callsign:      r.GetCallsign(),
 		Configuration: r.GetConfiguration(),
 		Persistent:    r.GetPaths().GetPersistent(),
 		Volatile:      r.GetPaths().GetVolatile(),
 		Data:          r.GetPaths().GetData(),
-		Host:          &Host{host},
+		Host:          &Host{conn: host},
 		Log:           s.log,
 		events:        s.events,
 		control:       s.control,
@@ -175,6 +181,14 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 	}
 	s.initialized.Store(true)
 	return &shellpb.InitializeResponse{}, nil
+}
+
+// callsign returns the callsign of the instance, empty before Initialize.
+func (s *server) callsign() string {
+	if own := s.own.Load(); own != nil {
+		return *own
+	}
+	return ""
 }
 
 // Deinitialize calls the plugin's Deinitialize, see deinitializeOnce.
@@ -214,7 +228,8 @@ func (s *server) Invoke(ctx context.Context, r *shellpb.InvokeRequest) (*shellpb
 	if !s.initialized.Load() {
 		return nil, status.Error(codes.Unavailable, "the plugin is not initialized")
 	}
-	result, err := handler(withCaller(ctx, r.GetCaller()), Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
+	ctx = withVirtual(withCaller(ctx, r.GetCaller()), s.virtualNamed(r.GetCallsign()))
+	result, err := handler(ctx, Call{Method: r.GetMethod(), Index: r.GetIndex(), Params: r.GetParams()})
 	if err != nil {
 		return nil, statusFromError(err)
 	}
