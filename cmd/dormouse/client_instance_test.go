@@ -12,14 +12,14 @@ import (
 func TestLoadingIsTold(t *testing.T) {
 	loading := shell.Progress{Done: 12 << 20, Total: 64 << 20}
 	for _, text := range []string{
-		instanceRecord{Additions: dialect.Additions{PID: 1, Loading: &loading}}.detailsText(),
+		instanceRecord{Additions: dialect.Additions{PID: 1, Loading: &loading}}.detailsText(nil),
 		explanationText(dialect.Explanation{State: "activated", Loading: &loading}),
 	} {
 		if !strings.Contains(text, "12 of 64 MiB") {
 			t.Errorf("got:\n%s", text)
 		}
 	}
-	for _, text := range []string{instanceRecord{Additions: dialect.Additions{PID: 1}}.detailsText(), explanationText(dialect.Explanation{State: "activated"})} {
+	for _, text := range []string{instanceRecord{Additions: dialect.Additions{PID: 1}}.detailsText(nil), explanationText(dialect.Explanation{State: "activated"})} {
 		if strings.Contains(text, "MiB") {
 			t.Errorf("got:\n%s", text)
 		}

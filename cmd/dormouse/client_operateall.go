@@ -37,7 +37,7 @@ func (c *client) operateOnAll(ctx context.Context, t *terminal, o operation, lim
 	}
 	s := &sweep{client: c, t: t, o: o, limit: limit, quiet: format.isJSON(), begun: time.Now(), outcomes: []operationOutcome{}, working: make(map[string]bool)}
 	for _, r := range all {
-		if o.isWanted(r) {
+		if r.Parent == "" && o.isWanted(r) { // a virtual plugin goes with its parent
 			s.callsigns = append(s.callsigns, r.Callsign)
 		}
 	}

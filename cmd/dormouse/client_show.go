@@ -24,7 +24,7 @@ func listVerb(flags *flag.FlagSet) action {
 		rows := table{}
 		rows.addRow("NAME", "STATE", "PID", "MEMORY", "IMAGE", "SINCE", "REASON")
 		for _, r := range all {
-			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error)+r.goneSourceText())
+			rows.addRow(r.Callsign, r.transitionOrState(), pidOrDash(r), bytesOrDash(r.Memory), bytesOrDash(r.imageOrSwapBytes()), formatAge(time.Since(parseTimeOrZero(r.Since))), reasonText(r.Reason, r.Error)+r.goneSourceText()+r.parentText())
 		}
 		t.printf("%s", rows.alignedText(t.width))
 		if packages, err := c.listPackages(ctx); err == nil && len(packages) > 0 { // the list is right without them
@@ -60,13 +60,25 @@ func showVerb(flags *flag.FlagSet) action {
 		if format.isJSON() {
 			return t.printIndentedJSON(r)
 		}
-		t.printf("%s", r.detailsText())
+		t.printf("%s", r.detailsText(c.virtualsOf(ctx, r.Callsign)))
 		return nil
 	}
 }
 
-// detailsText returns everything about the instance, for a person.
-func (r instanceRecord) detailsText() string {
+// virtualsOf returns the callsigns of the virtual plugins of an instance, none if the host does not
+// say.
+func (c *client) virtualsOf(ctx context.Context, parent string) (callsigns []string) {
+	all, _ := c.listInstances(ctx, "") // the record is right without them
+	for _, r := range all {
+		if r.Parent == parent {
+			callsigns = append(callsigns, r.Callsign)
+		}
+	}
+	return callsigns
+}
+
+// detailsText returns everything about the instance, with its virtual plugins, for a person.
+func (r instanceRecord) detailsText(virtuals []string) string {
 	rows := table{}
 	add := func(name, value string) {
 		if value != "" {
@@ -85,6 +97,8 @@ func (r instanceRecord) detailsText() string {
 		add("clone of", r.Clone.Of+r.goneSourceText())
 		add("of its own", strings.Join(r.Clone.Own, ", "))
 	}
+	add("virtual plugin of", r.Parent)
+	add("virtual plugins", strings.Join(virtuals, ", "))
 	add("package", r.Package)
 	add("class", fmt.Sprintf("%s %d.%d.%d", r.ClassName, r.Version.Major, r.Version.Minor, r.Version.Patch))
 	add("executable", r.Locator)
@@ -134,6 +148,15 @@ func (r instanceRecord) goneSourceText() string {
 		return ""
 	}
 	return fmt.Sprintf("; it has the last configuration of %s, which is gone", r.Clone.Of)
+}
+
+// parentText returns the end of a text about a virtual plugin, which names its parent; "" for any
+// other instance.
+func (r instanceRecord) parentText() string {
+	if r.Parent == "" {
+		return ""
+	}
+	return "; a virtual plugin of " + r.Parent
 }
 
 // pidOrDash returns the pid of the plugin, or a dash.

@@ -29,6 +29,9 @@ function connect() {
       for (const event of ["statechange", "statecontrolstatechange"]) {
         await call("register", { event, id: "page" });
       }
+      for (const event of ["plugincreated", "pluginchanged", "pluginremoved"]) {
+        await call("register", { event, id: "roster" });
+      }
       const { hash } = await call("version");
       byId("version").textContent = hash;
       await refresh();
@@ -57,6 +60,10 @@ function receive(message) {
   } else if (message.method?.startsWith("page.")) {
     const { callsign, state, reason } = message.params;
     note(`${callsign} is ${lower(state)}` + (reason ? ` (${lower(reason)})` : ""));
+    refresh();
+  } else if (message.method?.startsWith("roster.")) {
+    const { callsign, parent } = message.params, what = message.method.slice("roster.plugin".length);
+    if (what !== "changed") note(`${callsign} was ${what}` + (parent ? ` by ${parent}` : ""));
     refresh();
   } else if (message.method?.startsWith("packages.")) {
     receivePackageEvent(message.method.slice("packages.".length), message.params);
@@ -175,9 +182,9 @@ function fill(row, instance) {
   }
 }
 
-function describe({ classname, version, pid }) {
+function describe({ classname, version, pid, parent }) {
   const v = [version.major, version.minor, version.patch];
-  return [classname, v.some(Boolean) ? v.join(".") : "", pid ? "pid " + pid : ""].filter(Boolean).join(" · ");
+  return [classname, v.some(Boolean) ? v.join(".") : "", pid ? "pid " + pid : "", parent ? "virtual plugin of " + parent : ""].filter(Boolean).join(" · ");
 }
 
 function element(tag, kind, text) {

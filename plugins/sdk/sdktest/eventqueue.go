@@ -10,31 +10,48 @@ import (
 	"dormouse/supervisor"
 )
 
-// eventQueue keeps the events of one plugin until the test asks for them.
-type eventQueue struct {
-	callsign string
+// eventQueues keep the events of all instances until the test asks for them.
+type eventQueues struct {
+	mu         sync.Mutex
+	byCallsign map[string]*eventQueue
+}
 
+var _ supervisor.Listener = (*eventQueues)(nil)
+
+// of returns the queue of an instance, which need not exist yet.
+func (q *eventQueues) of(callsign string) *eventQueue {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.byCallsign == nil {
+		q.byCallsign = make(map[string]*eventQueue)
+	}
+	if q.byCallsign[callsign] == nil {
+		q.byCallsign[callsign] = &eventQueue{added: make(chan struct{})}
+	}
+	return q.byCallsign[callsign]
+}
+
+// Transition does nothing: the harness asks for the state.
+func (q *eventQueues) Transition(shell.Transition) {}
+
+// Subsystems does nothing: the plugin itself can watch them.
+func (q *eventQueues) Subsystems([]supervisor.Subsystem) {}
+
+// Roster does nothing: the harness asks for the instances.
+func (q *eventQueues) Roster(supervisor.RosterChange) {}
+
+// Notification adds an event to the queue of its instance.
+func (q *eventQueues) Notification(callsign string, n shell.Notification) { q.of(callsign).add(n) }
+
+// eventQueue keeps the events of one instance.
+type eventQueue struct {
 	mu     sync.Mutex
 	events []shell.Notification
 	added  chan struct{} // closed and replaced when an event is added
 }
 
-var _ supervisor.Listener = (*eventQueue)(nil)
-
-// Transition does nothing: the harness asks for the state.
-func (q *eventQueue) Transition(shell.Transition) {}
-
-// Subsystems does nothing: the plugin itself can watch them.
-func (q *eventQueue) Subsystems([]supervisor.Subsystem) {}
-
-// Roster does nothing: the listener needs no changes of the roster.
-func (q *eventQueue) Roster(supervisor.RosterChange) {}
-
-// Notification adds an event of the plugin to the queue, and ignores other instances.
-func (q *eventQueue) Notification(callsign string, n shell.Notification) {
-	if callsign != q.callsign {
-		return
-	}
+// add adds an event.
+func (q *eventQueue) add(n shell.Notification) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.events = append(q.events, n)

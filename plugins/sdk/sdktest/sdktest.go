@@ -108,7 +108,8 @@ type Harness struct {
 	host     *host.Host
 	callsign string
 	shell    *shell.Shell
-	events   *eventQueue
+	queues   *eventQueues
+	events   *eventQueue // of the plugin
 }
 
 // Start activates a plugin, and deactivates it at the end of the test. A plugin
@@ -163,9 +164,10 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 		another.Callsign = callsign
 		plugins = append(plugins, another)
 	}
-	h := &Harness{t: tb, events: &eventQueue{callsign: config.Callsign, added: make(chan struct{})}}
+	h := &Harness{t: tb, queues: &eventQueues{}}
+	h.events = h.queues.of(config.Callsign)
 	h.host = openPrivateHost(tb, o, plugins)
-	tb.Cleanup(h.host.Supervisor.Listen(h.events))
+	tb.Cleanup(h.host.Supervisor.Listen(h.queues))
 	clearAtEnd(tb, h.deactivateAndStopHost)
 	h.callsign = config.Callsign
 	h.fillState(o.State)
@@ -241,7 +243,7 @@ func (h *Harness) Call(method string, params, result any) error {
 // results. The error is a *shell.PluginError if the plugin answered with an error.
 func (h *Harness) Process(flow string, m sdk.Message) ([]sdk.Message, error) {
 	answer, err := shellpb.NewFlowClient(h.shell.Conn()).Process(h.t.Context(), &shellpb.ProcessRequest{
-		Flow: flow, Attempt: 1,
+		Flow: flow, Attempt: 1, Callsign: h.shell.Callsign(),
 		Message: &shellpb.Message{Id: m.ID, Topic: m.Topic, ContentType: m.ContentType, Metadata: m.Metadata, Body: m.Body},
 	})
 	if detail := shellpb.ErrorDetailOf(err); detail != nil {
