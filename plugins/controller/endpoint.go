@@ -31,7 +31,8 @@ func (f *Front) endpointOf(r *http.Request) (*shell.Shell, shell.Endpoint, bool)
 }
 
 // serveEndpoint lets the instance answer a request, if the client may call the method that the
-// endpoint needs. As long as the body goes on to arrive, no time limit ends the request.
+// endpoint needs. As long as the client goes on to send the body, and to take the answer, no time
+// limit ends the request.
 func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from caller, sh *shell.Shell, e shell.Endpoint) {
 	w.Header().Set("Cache-Control", "no-store")
 	role, target := f.neededForInstance(sh, shell.Call{Method: e.Needs})
@@ -61,7 +62,8 @@ func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from calle
 		extend:     func() { _ = conn.SetReadDeadline(time.Now().Add(f.limits.bodyTime)) },
 		end:        func() { _ = conn.SetReadDeadline(time.Time{}) },
 	}
-	answer := &lateDeadline{ResponseWriter: w, start: func() func() { return f.startWriteDeadline(w) }}
+	steady := &steadyResponse{ResponseWriter: w, extend: func() { _ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime)) }}
+	answer := &lateDeadline{ResponseWriter: steady, start: func() func() { return f.startWriteDeadline(w) }}
 	e.ServeHTTP(answer, r)
 	answer.finish()
 	f.audit.LogChange(from.client, role, []access.Target{target}, auditedStatus(answer.status))
@@ -71,7 +73,7 @@ func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from calle
 // the path takes other HTTP methods, else 404.
 func (f *Front) respondNoEndpoint(w http.ResponseWriter, sh *shell.Shell, path string) {
 	var allowed []string
-	for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodDelete} {
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodDelete} {
 		if _, ok := sh.Endpoint(method, path); ok {
 			allowed = append(allowed, method)
 		}

@@ -26,11 +26,8 @@ func (b *backend) Endpoint(httpMethod, path string) (shell.Endpoint, bool) {
 	case http.MethodGet, http.MethodHead:
 		return shell.Endpoint{Handler: http.HandlerFunc(about.get), Needs: readsBlob}, true
 	case http.MethodPut:
-		most := int64(b.quotasNow().MaxBlobBytes)
-		if most == 0 {
-			most = math.MaxInt64
-		}
-		return shell.Endpoint{Handler: http.HandlerFunc(about.put), Needs: writesBlob, MaxBody: most, Memory: putPart}, true
+		// The quotas bound the body, and say what is left.
+		return shell.Endpoint{Handler: http.HandlerFunc(about.put), Needs: writesBlob, MaxBody: math.MaxInt64, Memory: putPart}, true
 	case http.MethodDelete:
 		return shell.Endpoint{Handler: http.HandlerFunc(about.delete), Needs: writesBlob}, true
 	}
@@ -99,9 +96,7 @@ func (b blobRequest) receive(r *http.Request) (made Blob, isNew bool, err error)
 	}
 	defer u.Discard()
 	if _, err := io.CopyBuffer(onlyWriter{u}, r.Body, make([]byte, putPart)); err != nil {
-		if tooLong, ok := errors.AsType[*http.MaxBytesError](err); ok {
-			err = fmt.Errorf("%w: the blob has more than the %d bytes of max-blob-bytes in [state]", ErrTooLarge, tooLong.Limit)
-		} else if errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.ErrUnexpectedEOF) {
 			err = fmt.Errorf("%w: the body broke off", ErrIncomplete)
 		}
 		return Blob{}, false, err
