@@ -38,7 +38,7 @@ type Backend interface {
 
 // Process is a Backend that runs a program in processes of its own: the plugin can be
 // probed, hibernated, started from a golden image, and left to the next host. The shell
-// calls the methods one at a time, except Conn, Evidence, Sleep,
+// calls the methods one at a time, except Conn, Evidence, LogLines, Sleep,
 // HibernationObstacle, HibernationProgress and GoldenImage.
 type Process interface {
 	Backend
@@ -60,6 +60,9 @@ type Process interface {
 	Evidence() Evidence
 	// ExistsIn is Exists for a virtual plugin of the plugin. The shell may call it at any time.
 	ExistsIn(ctx context.Context, callsign, method string) (exists bool, err error)
+	// LogLines returns the last lines that the plugin has written since that time, oldest first,
+	// also those of a plugin that has ended.
+	LogLines(since time.Time) []string
 
 	// Hibernate puts the plugin to sleep, on disk or in place. After an error the
 	// plugin runs as before, unless the error wraps ErrExited.

@@ -190,13 +190,13 @@ func (s *Shell) Unstartable() error {
 	return s.refusal()
 }
 
-// LogLines returns the last lines that the plugin has written, oldest first; none for a
-// built-in.
-func (s *Shell) LogLines() []string {
+// LogLines returns the last lines that the plugin has written since that time, oldest first;
+// none for a built-in. A time after the end of a plugin leaves its lines out.
+func (s *Shell) LogLines(since time.Time) []string {
 	if s.process == nil {
 		return nil
 	}
-	return s.process.Evidence().Log
+	return s.process.LogLines(since)
 }
 
 // Close makes the shell refuse every operation but Deactivate, gives up an activation that

@@ -25,28 +25,33 @@ import (
 // The error wraps ErrUnknown if the source provides no such instance, and shell.ErrInProgress if
 // the instance is being replaced already.
 func (s *Supervisor) Replace(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error {
-	return s.replace(ctx, source, plugin, between, (*shell.Shell).Replace)
+	return s.replace(ctx, source, plugin, (*shell.Shell).Replace, func(ctx context.Context, callsign string) error {
+		if between == nil || callsign != plugin.Callsign {
+			return nil
+		}
+		return between(ctx)
+	})
 }
 
-// ReplaceForTrial is Replace, but leaves the instance, not its clones, awake and suspended if it
-// was hibernated, as shell.ReplaceForTrial does.
-func (s *Supervisor) ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error {
-	return s.replace(ctx, source, plugin, between, (*shell.Shell).ReplaceForTrial)
+// ReplaceForTrial is Replace, but leaves the instance and its clones awake and suspended that were
+// hibernated, as shell.ReplaceForTrial does, and does the work between for each of them.
+func (s *Supervisor) ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(ctx context.Context, callsign string) error) error {
+	return s.replace(ctx, source, plugin, (*shell.Shell).ReplaceForTrial, between)
 }
 
 // replaceShell is a way to replace the plugin of one instance.
 type replaceShell func(sh *shell.Shell, ctx context.Context, why shell.Reason, to configs.Plugin, between func(context.Context) error) error
 
 // replace replaces the plugin of the instance in that way, and then those of its clones.
-func (s *Supervisor) replace(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error, replaceOne replaceShell) error {
-	r := replacement{s: s, source: source, plugin: plugin}
+func (s *Supervisor) replace(ctx context.Context, source string, plugin configs.Plugin, replaceOne replaceShell, between func(ctx context.Context, callsign string) error) error {
+	r := replacement{s: s, source: source, plugin: plugin, replaceOne: replaceOne, between: between}
 	config, err := r.checkAndBegin()
 	if err != nil {
 		return fmt.Errorf("cannot replace %s: %w", plugin.Callsign, err)
 	}
 	defer r.end()
 	sh, _ := s.Shell(plugin.Callsign)
-	err = replaceOne(sh, ctx, shell.Requested, config, between)
+	err = r.replaceShell(ctx, sh, config)
 	if keys, _ := sh.Config().DifferingKeys(config); len(keys) > 0 {
 		return err // it is as it was
 	}
@@ -68,6 +73,14 @@ type replacement struct {
 	source    string
 	plugin    configs.Plugin
 	callsigns []string // that are being replaced
+
+	replaceOne replaceShell
+	between    func(ctx context.Context, callsign string) error
+}
+
+// replaceShell replaces the plugin of the instance or of a clone.
+func (r *replacement) replaceShell(ctx context.Context, sh *shell.Shell, to configs.Plugin) error {
+	return r.replaceOne(sh, ctx, shell.Requested, to, func(ctx context.Context) error { return r.between(ctx, sh.Callsign()) })
 }
 
 // checkAndBegin returns the configuration of the new plugin, with its override, and records
@@ -136,7 +149,7 @@ func (r *replacement) replaceClone(ctx context.Context, callsign string) error {
 		sh.AdjustConfig(config)
 		return nil
 	}
-	err := sh.Replace(ctx, shell.Requested, config, nil)
+	err := r.replaceShell(ctx, sh, config)
 	if _, asleep := errors.AsType[*shell.AsleepError](err); asleep {
 		r.s.log.Warn().Err(err).Str("callsign", callsign).Msg("this clone sleeps on as it was, and the host tries again")
 		d.changing.Lock()

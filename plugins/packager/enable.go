@@ -3,6 +3,7 @@ package packager
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"dormouse/internal/failpoint"
 	"dormouse/plugins/packager/records"
@@ -39,7 +40,8 @@ func (o *operation) disable() error {
 	return errors.Join(errs...)
 }
 
-// enable starts the instances of a package that ran when it was disabled. Nothing is fetched.
+// enable starts the instances of a package that ran when it was disabled. Nothing is fetched. A
+// version that came meanwhile has its trial now.
 func (o *operation) enable() error {
 	if err := o.commit(); err != nil {
 		return err
@@ -53,10 +55,41 @@ func (o *operation) enable() error {
 		return err
 	}
 	failpoint.Hit("package.enabling")
+	if record.CanRollback {
+		return o.enableUntried(record, c)
+	}
 	if err := o.provide(o.ctx, c.plugins); err != nil {
 		return err
 	}
 	err = o.startWanted(c.plugins, record.Was)
 	o.p.flowsChanged(o.name)
 	return err
+}
+
+// enableUntried starts and tries a version that was installed while its package was disabled. If
+// that fails, the version before can be put back as after an upgrade.
+func (o *operation) enableUntried(record records.Record, c candidate) error {
+	if record.State == records.Installed {
+		err := o.step(records.Switch, func(r *records.Record) error {
+			r.Operation.Phase, r.Operation.Target, r.Operation.Was = records.Starting, r.Serving, r.Was
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	} else if record.Operation.Phase == records.Ending { // an earlier host had come so far
+		return o.giveUp(errors.New(record.Failure.Reason))
+	}
+	o.switchBegun, o.from, o.to = time.Now(), record.Previous.Version, record.Serving.Version
+	err := o.provide(o.ctx, c.plugins)
+	if err == nil {
+		err = o.startWanted(c.plugins, record.Was)
+	}
+	if err == nil {
+		err = o.tryOut(c)
+	}
+	if err != nil {
+		return o.giveUp(err)
+	}
+	return o.hibernateAgain(c.plugins, record.Was)
 }

@@ -33,6 +33,20 @@ func (p *Packager) shellsOf(name string) (all []*shell.Shell) {
 	return all
 }
 
+// callsignsOf returns the callsigns of the plugins, and then those of the clones that follow an
+// instance of the package.
+func (p *Packager) callsignsOf(name string, plugins []configs.Plugin) (all []string) {
+	for _, plugin := range plugins {
+		all = append(all, plugin.Callsign)
+	}
+	for _, sh := range p.shellsOf(name) {
+		if p.isClone(sh.Callsign()) {
+			all = append(all, sh.Callsign())
+		}
+	}
+	return all
+}
+
 // isClone reports whether an instance was made at run time.
 func (p *Packager) isClone(callsign string) bool {
 	_, cloned := p.instances.CloneSource(callsign)

@@ -25,7 +25,8 @@ type operation struct {
 	from    string // the version before
 	to      string // the version after, once it is known
 
-	switchBegun time.Time // when the first instance may have been replaced
+	switchBegun time.Time            // when the first instance may have been replaced
+	began       map[string]time.Time // when each instance began in the version after
 
 	ctx       context.Context // ends when the operation is canceled or the host stops
 	cancel    context.CancelCauseFunc
@@ -255,7 +256,7 @@ func (o *operation) recordEnd(err error) error {
 	case err == nil:
 		return o.step(o.successEvent(record), func(r *records.Record) error {
 			r.Operation, r.Failure = nil, nil
-			if r.State == records.Installing {
+			if r.State == records.Installing && (!r.Disabled || !r.CanRollback) { // else it has yet to run
 				r.Serving.Good, r.CanRollback, r.Was = true, false, nil
 			}
 			return nil

@@ -87,7 +87,7 @@ type State struct {
 type Instances interface {
 	Provide(ctx context.Context, source string, plugins []configs.Plugin) (changeLines []string, err error)
 	Probe(ctx context.Context, plugin configs.Plugin) (shell.Information, error)
-	ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(context.Context) error) error
+	ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(ctx context.Context, callsign string) error) error
 	Shell(callsign string) (*shell.Shell, bool)
 	Shells() []*shell.Shell
 	SourceOf(callsign string) (source string, found bool)
@@ -167,6 +167,7 @@ func (p *Packager) open() (err error) {
 	if err != nil { // a host with a full disk starts all the same
 		p.log.Error().Err(err).Msg("cannot synchronize the packages")
 	}
+	p.keepDataOfClones()
 	p.declareAllFlows() // before any client can publish
 	return nil
 }

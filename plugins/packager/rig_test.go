@@ -28,7 +28,7 @@ func TestMain(m *testing.M) { os.Exit(leaktest.Run(m)) }
 
 // rig is a host with packages whose plugins are in memory. A plugin appends the value of "writes"
 // in its configuration to its data when it starts, and fails as "fails" says: at "probe", "start",
-// or in its "trial".
+// in its "trial", or there if it is a "clone".
 type rig struct {
 	*testing.T
 	*Packager
@@ -152,7 +152,13 @@ func (r *rig) newPlugin(config func() configs.Plugin, sink shell.Sink) shell.Bac
 	p.AddControl(statecontrol.Suspended)
 	p.Attach(config, sink)
 	p.OnAction = func(_ context.Context, action, _ string) error {
-		if action != shelltest.Initialize {
+		switch action {
+		case shelltest.Initialize:
+		case shelltest.Deinitialize:
+			// Before now, since the clock of a bubble stands still until all wait.
+			p.Write(time.Now().Add(-time.Millisecond), "version "+behaviorOf(config()).Writes+" ends")
+			return nil
+		default:
 			return nil
 		}
 		b, dir := behaviorOf(config()), r.dataDir(config().Callsign)
@@ -162,11 +168,16 @@ func (r *rig) newPlugin(config func() configs.Plugin, sink shell.Sink) shell.Bac
 		if err := appendTo(filepath.Join(dir, "data"), b.Writes); err != nil {
 			return err
 		}
+		p.Write(time.Now(), "version "+b.Writes+" begins")
 		switch b.Fails {
 		case "start":
 			return errBroken
 		case "trial":
 			time.AfterFunc(5*time.Second, p.Kill)
+		case "clone":
+			if config().Callsign == "Copy" {
+				time.AfterFunc(5*time.Second, p.Kill)
+			}
 		}
 		return nil
 	}

@@ -56,9 +56,9 @@ func (o *operation) restoreData(record records.Record) error {
 	if err != nil {
 		return fmt.Errorf("cannot roll back: %w", err)
 	}
-	for _, plugin := range before.plugins {
+	for _, callsign := range o.p.callsignsOf(o.name, before.plugins) {
 		failpoint.Hit("package.restoring")
-		if err := o.putDataBack(before, plugin.Callsign); err != nil {
+		if err := o.putDataBack(before, callsign); err != nil {
 			return err
 		}
 	}
@@ -82,7 +82,8 @@ func (o *operation) putDataBack(before candidate, callsign string) error {
 // if the configuration asks for that.
 func (o *operation) autoRollBack() {
 	record, _ := o.p.records.Get(o.name)
-	if !o.p.settings().AutoRollback || o.request.Verb != records.Upgrade || record.State != records.Failed || !record.CanRollback {
+	canFail := o.request.Verb == records.Upgrade || o.request.Verb == records.Enable
+	if !o.p.settings().AutoRollback || !canFail || record.State != records.Failed || !record.CanRollback {
 		return
 	}
 	o.p.log.Warn().Str("package", o.name).Str("from", o.to).Str("to", record.Previous.Version).Msg("rolling back, as auto-rollback in [packages] says")
@@ -105,6 +106,9 @@ func (p *Packager) Retry(name string, more records.Request) error {
 	again := record.Failure.Request
 	again.ID, again.By = more.ID, ""
 	again.Replace, again.Downgrade, again.Grant = again.Replace || more.Replace, again.Downgrade || more.Downgrade, again.Grant || more.Grant
+	if again.Verb == records.Enable && record.State == records.Failed && record.CanRollback { // it is enabled, and did not stay
+		again.Verb, again.Source, again.Origin = records.Upgrade, record.Serving.Source, record.Serving.Origin
+	}
 	if isInstall(again.Verb) && record.State == records.Failed && record.Serving != nil && record.Failure.Version == record.Serving.Version {
 		again.Unpacked = record.Serving.Digest
 	}

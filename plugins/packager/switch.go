@@ -39,7 +39,7 @@ func (o *operation) switchTo(c candidate) error {
 		if before := versionToKeep(*r); before != nil {
 			r.Previous = before
 		}
-		r.CanRollback = r.Previous != nil && r.Previous.Good && r.Previous.Digest != c.version.Digest && !r.Disabled
+		r.CanRollback = r.Previous != nil && r.Previous.Good && r.Previous.Digest != c.version.Digest
 		r.Serving = &c.version
 		r.Failure = nil
 		return nil
@@ -55,10 +55,10 @@ func (o *operation) switchTo(c candidate) error {
 // versionToKeep returns the version that can be put back if the next one fails, nil for none.
 func versionToKeep(r records.Record) *records.Version {
 	switch {
-	case r.State == records.Installed:
-		return r.Serving
 	case r.CanRollback:
 		return r.Previous
+	case r.State == records.Installed:
+		return r.Serving
 	}
 	return nil
 }
@@ -122,14 +122,11 @@ func (o *operation) switchLive(record records.Record, c candidate) error {
 			continue
 		}
 		failpoint.Hit("package.replacing")
-		err := o.p.instances.ReplaceForTrial(o.ctx, o.name, plugin, func(ctx context.Context) error {
-			if err := o.keepData(ctx, before, c, plugin.Callsign); err != nil {
-				return err
-			}
-			failpoint.Hit("package.kept")
-			err := o.enterPhase(records.Switching, func(r *records.Record) { r.Operation.NoteKept(plugin.Callsign) })
+		err := o.p.instances.ReplaceForTrial(o.ctx, o.name, plugin, func(ctx context.Context, callsign string) error {
+			o.noteBegin(callsign)
+			err := o.keepAndNoteData(ctx, before, c, callsign)
 			if err == nil {
-				kept[plugin.Callsign] = true
+				kept[callsign] = true
 			}
 			return err
 		})
@@ -153,13 +150,12 @@ func (o *operation) switchCold(record records.Record, c candidate) error {
 		if err != nil {
 			return err
 		}
-		for _, plugin := range before.plugins {
-			callsign := plugin.Callsign
+		for _, callsign := range o.p.callsignsOf(o.name, before.plugins) {
 			if err := o.putDataBack(before, callsign); err != nil {
 				return err
 			}
 			failpoint.Hit("package.datarestored")
-			if hasCallsign(c.plugins, callsign) {
+			if hasCallsign(c.plugins, callsign) || o.p.isClone(callsign) {
 				if err := o.keepData(o.ctx, before, c, callsign); err != nil {
 					return err
 				}
@@ -186,24 +182,25 @@ func (o *operation) startCold(record records.Record, c candidate) error {
 	return o.startWanted(c.plugins, record.Operation.Was)
 }
 
-// startWanted activates the instances that ran before, and those that are new and configured to
-// start. The error says which did not.
+// startWanted activates the instances and clones that ran before, and those that are new and
+// configured to start. The error says which did not.
 func (o *operation) startWanted(plugins []configs.Plugin, was map[string]string) error {
-	for _, plugin := range plugins {
-		before, known := was[plugin.Callsign]
-		if !known && plugin.StartMode != configs.StartActivated || known && !ran(before) {
+	for _, callsign := range o.p.callsignsOf(o.name, plugins) {
+		sh, ok := o.p.instances.Shell(callsign)
+		if !ok {
+			return fmt.Errorf("%s was not made", callsign)
+		}
+		before, known := was[callsign]
+		if !known && (sh.Config().StartMode != configs.StartActivated || o.p.isClone(callsign)) || known && !ran(before) {
 			continue
 		}
-		sh, ok := o.p.instances.Shell(plugin.Callsign)
-		if !ok {
-			return fmt.Errorf("%s was not made", plugin.Callsign)
-		}
+		o.noteBegin(callsign)
 		if err := sh.Activate(o.ctx, shell.Startup); err != nil && !errors.Is(err, shell.ErrPending) {
-			return o.withLog(plugin.Callsign, fmt.Errorf("%s did not start: %w", plugin.Callsign, err))
+			return o.withLog(callsign, fmt.Errorf("%s did not start: %w", callsign, err))
 		}
 		if before == wasSuspended || slept(before) {
 			if err := sh.Suspend(o.ctx, shell.Startup); err != nil {
-				o.p.log.Warn().Err(err).Str("package", o.name).Str("instance", plugin.Callsign).Msg("could not suspend it again")
+				o.p.log.Warn().Err(err).Str("package", o.name).Str("instance", callsign).Msg("could not suspend it again")
 			}
 		}
 	}
@@ -214,17 +211,17 @@ func (o *operation) startWanted(plugins []configs.Plugin, was map[string]string)
 // put to sleep runs on, which is logged. The error says that the host stops: the next one does
 // it after a trial of its own.
 func (o *operation) hibernateAgain(plugins []configs.Plugin, was map[string]string) error {
-	for _, plugin := range plugins {
-		sh, ok := o.p.instances.Shell(plugin.Callsign)
-		if before := was[plugin.Callsign]; !ok || !slept(before) || sh.State() != shell.Activated {
+	for _, callsign := range o.p.callsignsOf(o.name, plugins) {
+		sh, ok := o.p.instances.Shell(callsign)
+		if before := was[callsign]; !ok || !slept(before) || sh.State() != shell.Activated {
 			continue
 		}
-		err := o.hibernate(sh, was[plugin.Callsign])
+		err := o.hibernate(sh, was[callsign])
 		if o.p.ctx.Err() != nil {
 			return context.Cause(o.p.ctx)
 		}
 		if err != nil {
-			o.p.log.Warn().Err(err).Str("package", o.name).Str("instance", plugin.Callsign).Msg("could not hibernate it again")
+			o.p.log.Warn().Err(err).Str("package", o.name).Str("instance", callsign).Msg("could not hibernate it again")
 		}
 	}
 	return nil
@@ -244,8 +241,22 @@ func (o *operation) hibernate(sh *shell.Shell, before string) error {
 	return sh.MoveToDisk(o.ctx, shell.Startup, 0)
 }
 
-// keepData keeps the state and the data of an instance as the version before left them. Data that
-// is larger than it may be is not kept if the new version has the same format.
+// keepAndNoteData keeps the data of an instance or a clone, and records that: from then on it is
+// the new version that begins on its data.
+func (o *operation) keepAndNoteData(ctx context.Context, before, after candidate, callsign string) error {
+	if err := o.keepData(ctx, before, after, callsign); err != nil {
+		return err
+	}
+	return o.noteKept(callsign)
+}
+
+// noteKept records that the data of an instance or a clone is kept.
+func (o *operation) noteKept(callsign string) error {
+	failpoint.Hit("package.kept")
+	return o.enterPhase(records.Switching, func(r *records.Record) { r.Operation.NoteKept(callsign) })
+}
+
+// keepData keeps the state and the data of an instance as the version before left them.
 func (o *operation) keepData(ctx context.Context, before, after candidate, callsign string) error {
 	if keep := o.p.options.State.Keep; keep != nil {
 		err := o.p.dirs.KeepState(o.name, before.version.Digest, callsign, func(dir string) error { return keep(ctx, callsign, dir) })
@@ -253,6 +264,12 @@ func (o *operation) keepData(ctx context.Context, before, after candidate, calls
 			return err
 		}
 	}
+	return o.keepFiles(ctx, before, after, callsign)
+}
+
+// keepFiles keeps the data of an instance as the version before left it. Data that is larger than
+// it may be is not kept if the new version has the same format.
+func (o *operation) keepFiles(ctx context.Context, before, after candidate, callsign string) error {
 	limit := int64(o.p.settings().KeepData)
 	err := o.p.dirs.KeepData(ctx, o.p.options.PersistentDir(callsign), o.name, before.version.Digest, callsign, limit)
 	if err != nil && isTooLarge(err) && before.manifest.Data == after.manifest.Data {
@@ -341,13 +358,21 @@ func lineOf(lines []string, callsign string) string {
 	return "the host says no more"
 }
 
-// withLog adds the last lines that the plugin wrote to an error.
+// noteBegin notes that nothing of the instance runs, and that the version that serves begins now.
+func (o *operation) noteBegin(callsign string) {
+	if o.began == nil {
+		o.began = make(map[string]time.Time)
+	}
+	o.began[callsign] = time.Now()
+}
+
+// withLog adds the last lines to an error that the plugin wrote in the version that serves.
 func (o *operation) withLog(callsign string, err error) error {
 	sh, ok := o.p.instances.Shell(callsign)
 	if !ok {
 		return err
 	}
-	return &loggedError{err, sh.LogLines()}
+	return &loggedError{err, sh.LogLines(o.began[callsign])}
 }
 
 func hasCallsign(plugins []configs.Plugin, callsign string) bool {

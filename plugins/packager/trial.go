@@ -23,14 +23,14 @@ const healthEvery = time.Second
 func (o *operation) tryOut(c candidate) error {
 	record, _ := o.p.records.Get(o.name)
 	limit := time.Duration(o.p.settings().Trial)
-	if record.Previous == nil || record.Disabled || limit <= 0 || o.request.Verb != records.Upgrade {
+	if record.Previous == nil || record.Disabled || limit <= 0 || o.request.Verb == records.Install {
 		return nil
 	}
 	w := &trialWatch{failed: make(chan shell.Transition, 1)}
 	stop := o.p.instances.Listen(w)
 	defer stop()
-	for _, plugin := range c.plugins {
-		sh, ok := o.p.instances.Shell(plugin.Callsign)
+	for _, callsign := range o.p.callsignsOf(o.name, c.plugins) {
+		sh, ok := o.p.instances.Shell(callsign)
 		if !ok {
 			continue
 		}
@@ -39,7 +39,7 @@ func (o *operation) tryOut(c candidate) error {
 			return err
 		}
 		if st.State == shell.Activated || st.State.IsTransitional() {
-			w.add(plugin.Callsign)
+			w.add(callsign)
 		}
 	}
 	tried := w.callsigns()

@@ -68,6 +68,7 @@ func TestTrialOfSleepers(t *testing.T) {
 				}
 				r.install(r.simple("3.0.0", "trial"))
 				r.expect("FAILED (rollback available)", "3.0.0", "123")
+				r.expectLog("version 3 begins")
 				r.expectState("P", shell.Deactivated)
 				r.must(r.begin("p", records.Request{Verb: records.Rollback}))
 				r.wait()

@@ -216,7 +216,7 @@ func (t *Tasks) lastLinesOf(callsign string) []string {
 	if sh == nil {
 		return nil
 	}
-	lines := sh.LogLines()
+	lines := sh.LogLines(time.Time{})
 	if len(lines) == 0 {
 		return nil
 	}

@@ -47,6 +47,14 @@ func (b *Backend) Evidence() shell.Evidence {
 	return e
 }
 
+// LogLines returns the last lines that the plugin has written since then. See shell.Process.
+func (b *Backend) LogLines(since time.Time) []string {
+	if t := b.currentLife().tree; t != nil && t.hasEnded() {
+		_ = t.waitExitError() // it reads the rest of the output
+	}
+	return b.tail.LinesSince(since)
+}
+
 // readBeginnings adds to contents, by name, the beginning of each named file in dir that
 // can be read and is not empty.
 func readBeginnings(contents map[string]string, dir string, names ...string) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -95,6 +96,7 @@ type Plugin struct {
 	startedFrom *shell.GoldenImage
 	activated   []shell.Reason
 	reports     sync.WaitGroup
+	written     []writtenLine
 }
 
 var _ shell.Process = (*Plugin)(nil)
@@ -398,3 +400,28 @@ func (p *Plugin) KnownInformation() (shell.Information, bool) {
 
 // Evidence returns no evidence.
 func (p *Plugin) Evidence() shell.Evidence { return shell.Evidence{} }
+
+// Write has the plugin write a line at that time, which LogLines returns.
+func (p *Plugin) Write(at time.Time, line string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.written = append(p.written, writtenLine{at, line})
+}
+
+// LogLines returns the lines that the plugin has written since then.
+func (p *Plugin) LogLines(since time.Time) (lines []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, l := range p.written {
+		if !l.at.Before(since) {
+			lines = append(lines, l.text)
+		}
+	}
+	return lines
+}
+
+// writtenLine is a line that a plugin has written.
+type writtenLine struct {
+	at   time.Time
+	text string
+}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
+	"time"
 	"unicode"
 
 	"github.com/google/go-cmp/cmp"
@@ -201,6 +202,13 @@ func TestLineWriterTail(t *testing.T) {
 	}
 	if lines := tail.Lines(); len(lines) != 2 || !strings.HasSuffix(lines[1], "stdout two") {
 		t.Errorf("got %q", lines)
+	}
+	since := time.Now()
+	if _, err := w.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if lines := tail.LinesSince(since); len(lines) != 1 || !strings.HasSuffix(lines[0], "stdout three") {
+		t.Errorf("since then there are %q", lines)
 	}
 }
 

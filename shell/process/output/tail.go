@@ -47,12 +47,18 @@ func (t *Tail) addLine(stream, text string) {
 }
 
 // Lines returns the lines, oldest first, each with its time and stream.
-func (t *Tail) Lines() []string {
+func (t *Tail) Lines() []string { return t.LinesSince(time.Time{}) }
+
+// LinesSince returns the lines that were read at that time or later, as Lines does.
+func (t *Tail) LinesSince(since time.Time) []string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	lines := make([]string, 0, len(t.lines))
 	for i := range t.lines {
 		l := t.lines[(t.next+i)%len(t.lines)]
+		if l.at.Before(since) {
+			continue
+		}
 		lines = append(lines, l.at.UTC().Format("2006-01-02T15:04:05.000Z ")+l.stream+" "+replaceUnprintable(l.text))
 	}
 	return lines
