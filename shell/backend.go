@@ -167,6 +167,9 @@ type Information struct {
 	Preconditions, Terminations, Controls []string
 	// Profile is what others find the plugin by.
 	Profile Profile
+	// MaxWebBody is how many bytes the body of an HTTP request to the plugin may have; 0
+	// stands for the host's own limit.
+	MaxWebBody int64
 	// StateControl is nil when the plugin can't be suspended.
 	StateControl statecontrol.Control
 }

@@ -17,6 +17,7 @@ import (
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
+	"dormouse/shell/webpb"
 )
 
 // bothWays declares a forwarded call to gRPC as a stream in both directions, which
@@ -205,10 +206,11 @@ func isUnaryCall(ctx context.Context, method string) bool {
 }
 
 // isReservedMethod reports whether only the host may call the method of a plugin: those
-// of Plugin, of Parent, of the hooks, of flows and of go-plugin, and the Dispatcher's Events.
+// of Plugin, of Parent, of the hooks, of flows, of HTTP and of go-plugin, and the Dispatcher's
+// Events.
 func isReservedMethod(method string) bool {
 	switch service := serviceOfMethod(method); service {
-	case "dormouse.shell.v1.Plugin", shellpb.HooksService, shellpb.FlowService, shellpb.Parent_ServiceDesc.ServiceName:
+	case "dormouse.shell.v1.Plugin", shellpb.HooksService, shellpb.FlowService, shellpb.Parent_ServiceDesc.ServiceName, webpb.Web_ServiceDesc.ServiceName:
 		return true
 	case shellpb.DispatcherService:
 		return strings.HasSuffix(method, "/Events") // a plugin has one such stream, the host's

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"dormouse/plugins/access"
@@ -32,20 +33,21 @@ func (f *Front) endpointOf(r *http.Request) (*shell.Shell, shell.Endpoint, bool)
 
 // serveEndpoint lets the instance answer a request, if the client may call the method that the
 // endpoint needs. As long as the client goes on to send the body, and to take the answer, no time
-// limit ends the request.
+// limit ends the request. What the endpoint says of caching and framing counts.
 func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from caller, sh *shell.Shell, e shell.Endpoint) {
 	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("Content-Security-Policy", framePolicy)
 	role, target := f.neededForInstance(sh, shell.Call{Method: e.Needs})
 	if err := f.checkAccess(from, role, target); err != nil {
 		respondRefusal(w, err)
 		return
 	}
-	if !sh.State().TakesCalls() { // a part of the host, which starts or stops
+	if !e.Waits && !sh.State().TakesCalls() { // a part of the host, which starts or stops
 		setRetryAfter(w)
 		http.Error(w, sh.Callsign()+" is not ready; try again", http.StatusServiceUnavailable)
 		return
 	}
-	if r.ContentLength != 0 && !mayReadAnyBody(r) {
+	if r.ContentLength != 0 && !mayReadAnyBody(r) && !(e.TakesForms && isFromOwnPage(r)) {
 		const why = "a body from a web page needs a header Content-Type that is not a form's, such as application/octet-stream"
 		f.audit.LogRejected(r.RemoteAddr, why)
 		http.Error(w, why, http.StatusUnsupportedMediaType)
@@ -56,17 +58,23 @@ func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from calle
 		http.Error(w, "the body has more than "+strconv.FormatInt(e.MaxBody, 10)+" bytes", http.StatusRequestEntityTooLarge)
 		return
 	}
+	if access.IsToken(tokenOfRequest(r)) {
+		r.Header.Del("Authorization") // plugins must not learn it
+	}
 	conn := http.NewResponseController(w)
 	r.Body = &steadyBody{
 		ReadCloser: http.MaxBytesReader(w, r.Body, e.MaxBody),
 		extend:     func() { _ = conn.SetReadDeadline(time.Now().Add(f.limits.bodyTime)) },
 		end:        func() { _ = conn.SetReadDeadline(time.Time{}) },
+		stop:       func() { _ = conn.SetReadDeadline(time.Now()) },
 	}
 	steady := &steadyResponse{ResponseWriter: w, extend: func() { _ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime)) }}
 	answer := &lateDeadline{ResponseWriter: steady, start: func() func() { return f.startWriteDeadline(w) }}
+	defer func() { // also if the answer is broken off
+		f.audit.LogChange(from.client, role, []access.Target{target}, auditedStatus(answer.status))
+	}()
 	e.ServeHTTP(answer, r)
 	answer.finish()
-	f.audit.LogChange(from.client, role, []access.Target{target}, auditedStatus(answer.status))
 }
 
 // respondNoEndpoint answers a request for which an instance that has endpoints has none: 405 if
@@ -110,21 +118,47 @@ func mayReadAnyBody(r *http.Request) bool {
 }
 
 // steadyBody is a request's body that may take any time, as long as the client goes on to
-// send it.
+// send it. Close makes a Read that waits return.
 type steadyBody struct {
 	io.ReadCloser
 	extend func() // gives the client time for the next part
 	end    func() // takes the time limit away
+	stop   func() // ends the client's time
+
+	mu     sync.Mutex
+	closed bool
 }
 
 // Read reads the next part.
 func (b *steadyBody) Read(into []byte) (int, error) {
-	b.extend()
+	if !b.doUnlessClosed(b.extend) {
+		return 0, http.ErrBodyReadAfterClose
+	}
 	n, err := b.ReadCloser.Read(into)
 	if err != nil {
-		b.end()
+		b.doUnlessClosed(b.end)
 	}
 	return n, err
+}
+
+// Close gives up what has not been read of the body.
+func (b *steadyBody) Close() error {
+	b.doUnlessClosed(func() {
+		b.closed = true
+		b.stop()
+	})
+	return nil
+}
+
+// doUnlessClosed calls work and returns true, or false if the body is closed.
+func (b *steadyBody) doUnlessClosed(work func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	work()
+	return true
 }
 
 // lateDeadline is a response for which the client's time begins with the status.

@@ -37,6 +37,8 @@ type setup struct {
 	options Options // Host, Log and Version are set anyway
 	// plugins changes the configuration of each.
 	plugins func(*configs.Plugin)
+	// fakes changes each plugin itself.
+	fakes   func(*fakePlugin)
 	leftOut configs.LeftOutFiles
 }
 
@@ -56,6 +58,9 @@ func newHost(tb testing.TB, s setup) *host {
 	for _, p := range fakePlugins() {
 		if s.plugins != nil {
 			s.plugins(&p.config)
+		}
+		if s.fakes != nil {
+			s.fakes(p)
 		}
 		configured = append(configured, p.config)
 		h.plugins[p.config.Callsign] = p

@@ -57,6 +57,7 @@ func (f *Front) serveMount(w http.ResponseWriter, r *http.Request) {
 		ReadCloser: http.MaxBytesReader(w, r.Body, f.limits.messageBytes),
 		extend:     func() {},
 		end:        func() { _ = conn.SetReadDeadline(time.Time{}) },
+		stop:       func() { _ = conn.SetReadDeadline(time.Now()) },
 	}
 	resource.ServeHTTP(&steadyResponse{ResponseWriter: w, extend: func() { _ = conn.SetWriteDeadline(time.Now().Add(f.limits.writeTime)) }}, r)
 	_ = conn.Flush()

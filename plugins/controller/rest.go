@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"dormouse/configs"
@@ -38,6 +39,8 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 		f.serveEndpoint(w, r, from, sh, endpoint)
 	case callsign == configs.ControllerCallsign:
 		f.serveControllerREST(w, r, from, name, argument)
+	case sh == nil && isGetOrHead(r) && f.hasPageAtRoot(callsign):
+		http.Redirect(w, r, (&url.URL{Path: "/Service/" + callsign + "/", RawQuery: r.URL.RawQuery}).String(), http.StatusMovedPermanently)
 	case sh != nil && sh.HasEndpoints():
 		w.Header().Set("Cache-Control", "no-store")
 		f.respondNoEndpoint(w, sh, strings.TrimPrefix(r.URL.Path, "/Service/"+callsign+"/"))
@@ -46,6 +49,16 @@ func (f *Front) serveServicePath(w http.ResponseWriter, r *http.Request) {
 		noREST := &rest.Error{Status: http.StatusServiceUnavailable, Text: "The requested service is not loaded."}
 		f.respondREST(w, cmp.Or(f.errorIfNotServing(callsign), noREST).Response())
 	}
+}
+
+// hasPageAtRoot reports whether the instance answers GET for /Service/<Callsign>/. The relative
+// links of such a page want the slash at the end.
+func (f *Front) hasPageAtRoot(callsign string) bool {
+	sh, ok := f.supervisor.Shell(callsign)
+	if ok {
+		_, ok = sh.Endpoint(http.MethodGet, "")
+	}
+	return ok
 }
 
 // isGetOrHead reports whether the HTTP method is GET or HEAD.

@@ -88,6 +88,10 @@ func (f *Front) uiDirOrEmpty(callsign string) string {
 	return config.WebUI
 }
 
+// framePolicy is a Content-Security-Policy that lets the host's own pages alone show a page in
+// a frame.
+const framePolicy = "frame-ancestors 'self'"
+
 // serveFile serves one file below root. Neither fileName nor a link can lead out of
 // root. A directory is served as its index.html, never listed.
 func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root, fileName string) {
@@ -109,7 +113,7 @@ func (f *Front) serveFile(w http.ResponseWriter, r *http.Request, root *os.Root,
 	h := w.Header()
 	h.Set("ETag", `"`+strconv.FormatInt(info.ModTime().UnixNano(), 36)+"-"+strconv.FormatInt(info.Size(), 36)+`"`)
 	h.Set("Cache-Control", "no-cache") // browsers revalidate by the ETag
-	h.Set("Content-Security-Policy", "frame-ancestors 'self'")
+	h.Set("Content-Security-Policy", framePolicy)
 	defer f.startWriteDeadline(w)()
 	http.ServeContent(w, r, info.Name(), info.ModTime(), file)
 }

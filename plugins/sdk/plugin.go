@@ -1,7 +1,7 @@
 // Package sdk is for authors of plugins. A plugin is a Go type with two methods,
 // Initialize and Deinitialize, which main passes to Serve. It can do more by
 // implementing Describer, Dispatcher, Processor, Suspender, BeforeCheckpointer,
-// AfterRestorer or Registrar; Serve checks for these interfaces once, when it starts.
+// AfterRestorer, WebServer or Registrar; Serve checks for these interfaces once, when it starts.
 //
 // The host may hibernate a plugin whenever the plugin is suspended and no call is
 // running. Its process, with all its children and threads, is then stored as files
@@ -140,6 +140,9 @@ type Information struct {
 	Terminations []string
 	// Controls are the subsystems that the plugin sets with Host.SetSubsystem.
 	Controls []string
+	// MaxWebBody is how many bytes the body of an HTTP request to the plugin may have; 0
+	// stands for 32 MiB. See WebServer.
+	MaxWebBody uint64
 }
 
 // Version is a plugin's version.

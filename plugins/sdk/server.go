@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"dormouse/shell/shellpb"
+	"dormouse/shell/webpb"
 	"dormouse/statecontrol"
 	"dormouse/statecontrol/statecontrolpb"
 )
@@ -63,6 +64,8 @@ func newServer(p Plugin, log *slog.Logger) *server {
 		Preconditions: about.Preconditions,
 		Terminations:  about.Terminations,
 		Controls:      about.Controls,
+
+		MaxWebBody: about.MaxWebBody,
 	}
 	if d, ok := p.(Dispatcher); ok {
 		s.methods = d.Methods()
@@ -91,6 +94,9 @@ func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	}
 	if operator, ok := s.plugin.(VirtualOperator); ok {
 		shellpb.RegisterParentServer(listed, virtualOperator{operator: operator})
+	}
+	if web, ok := s.plugin.(WebServer); ok {
+		webpb.RegisterWebServer(listed, webServer{server: s, handler: web.Web()})
 	}
 	if own, ok := s.plugin.(Registrar); ok {
 		own.Register(listed)

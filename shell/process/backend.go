@@ -10,6 +10,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -368,6 +369,8 @@ func (b *Backend) information() shell.Information {
 		Controls:      b.info.GetControls(),
 
 		Profile: shell.ProfileFromProto(b.info.GetProfile()),
+
+		MaxWebBody: int64(min(b.info.GetMaxWebBody(), math.MaxInt64)),
 	}
 	if b.serves(statecontrol.ServiceName) {
 		info.StateControl = orderedControl{statecontrol.NewClient(b.router), &b.controlOrder}

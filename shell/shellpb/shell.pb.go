@@ -448,7 +448,10 @@ type InformationResponse struct {
 	// it ends.
 	Controls []string `protobuf:"bytes,7,rep,name=controls,proto3" json:"controls,omitempty"`
 	// What others find the plugin by; absent when it says nothing of the kind.
-	Profile       *Profile `protobuf:"bytes,8,opt,name=profile,proto3" json:"profile,omitempty"`
+	Profile *Profile `protobuf:"bytes,8,opt,name=profile,proto3" json:"profile,omitempty"`
+	// How many bytes the body of a request may have that the plugin serves by
+	// dormouse.web.v1.Web; 0 stands for 32 MiB.
+	MaxWebBody    uint64 `protobuf:"varint,9,opt,name=max_web_body,json=maxWebBody,proto3" json:"max_web_body,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -537,6 +540,13 @@ func (x *InformationResponse) GetProfile() *Profile {
 		return x.Profile
 	}
 	return nil
+}
+
+func (x *InformationResponse) GetMaxWebBody() uint64 {
+	if x != nil {
+		return x.MaxWebBody
+	}
+	return 0
 }
 
 // Profile is what an instance is found by, and what it looks for itself. At most 256
@@ -3166,7 +3176,7 @@ var File_shell_shellpb_shell_proto protoreflect.FileDescriptor
 const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\n" +
 	"\x19shell/shellpb/shell.proto\x12\x11dormouse.shell.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x14\n" +
-	"\x12InformationRequest\"\xb9\x02\n" +
+	"\x12InformationRequest\"\xdb\x02\n" +
 	"\x13InformationResponse\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\x124\n" +
@@ -3175,7 +3185,9 @@ const file_shell_shellpb_shell_proto_rawDesc = "" +
 	"\rpreconditions\x18\x05 \x03(\tR\rpreconditions\x12\"\n" +
 	"\fterminations\x18\x06 \x03(\tR\fterminations\x12\x1a\n" +
 	"\bcontrols\x18\a \x03(\tR\bcontrols\x124\n" +
-	"\aprofile\x18\b \x01(\v2\x1a.dormouse.shell.v1.ProfileR\aprofile\"\xc8\x02\n" +
+	"\aprofile\x18\b \x01(\v2\x1a.dormouse.shell.v1.ProfileR\aprofile\x12 \n" +
+	"\fmax_web_body\x18\t \x01(\x04R\n" +
+	"maxWebBody\"\xc8\x02\n" +
 	"\aProfile\x12\x14\n" +
 	"\x05title\x18\x01 \x01(\tR\x05title\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +

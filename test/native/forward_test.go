@@ -18,6 +18,7 @@ import (
 	"dormouse/hibernate/hibernatetest"
 	"dormouse/plugins/communicator"
 	"dormouse/shell/shellpb"
+	"dormouse/shell/webpb"
 	"dormouse/test/streams"
 )
 
@@ -267,6 +268,7 @@ func TestForwardRefusals(t *testing.T) {
 		{"not active", about("Other"), echo, codes.Unavailable, 2},
 		{"the plugin's end", about("Streams"), shellpb.Plugin_Deinitialize_FullMethodName, codes.PermissionDenied, 24},
 		{"its hooks", about("Streams"), shellpb.Hooks_BeforeCheckpoint_FullMethodName, codes.PermissionDenied, 24},
+		{"its HTTP", about("Streams"), webpb.Web_Serve_FullMethodName, codes.PermissionDenied, 24},
 		{"the host's stream", about("Streams"), shellpb.Dispatcher_Events_FullMethodName, codes.PermissionDenied, 24},
 		{"go-plugin's own", about("Streams"), "/plugin.GRPCController/Shutdown", codes.PermissionDenied, 24},
 	} {

@@ -24,7 +24,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -98,6 +101,9 @@ type Options struct {
 	Quotas configs.State
 	// WarmStart makes an image right after Initialize, for StartWarm.
 	WarmStart bool
+	// WakeOnCall has calls and requests wake the hibernated plugin, as the operator's key
+	// on-call = "wake" does.
+	WakeOnCall bool
 }
 
 // Harness is a plugin under test and its private host. Its methods fail the test if
@@ -157,6 +163,9 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	config.Sleep = configs.SleepCheckpoint
 	config.Configuration = o.Configuration
 	config.WarmStart = o.WarmStart
+	if o.WakeOnCall {
+		config.OnCall = configs.OnCallWake
+	}
 
 	plugins := []configs.Plugin{config}
 	for _, callsign := range o.Beside {
@@ -254,6 +263,23 @@ func (h *Harness) Process(flow string, m sdk.Message) ([]sdk.Message, error) {
 		results = append(results, sdk.Message{ID: r.GetId(), Topic: r.GetTopic(), ContentType: r.GetContentType(), Metadata: r.GetMetadata(), Body: r.GetBody()})
 	}
 	return results, err
+}
+
+// Serve gives a plugin that is a sdk.WebServer a request, as the host's front would, and returns
+// the answer. The path of the request is what follows /Service/<Callsign>. A plugin that does
+// not run or sleeps is answered for by the host, with 503, as is one that breaks off, with 502.
+func (h *Harness) Serve(r *http.Request) *http.Response {
+	h.t.Helper()
+	endpoint, ok := h.shell.Endpoint(r.Method, strings.TrimPrefix(r.URL.Path, "/"))
+	if !ok {
+		h.t.Fatalf("the plugin does not answer requests for %q", r.URL.Path)
+	}
+	answer := httptest.NewRecorder()
+	if r.Body != nil {
+		r.Body = http.MaxBytesReader(answer, r.Body, endpoint.MaxBody)
+	}
+	endpoint.ServeHTTP(answer, r)
+	return answer.Result()
 }
 
 // State returns the state of the instance.

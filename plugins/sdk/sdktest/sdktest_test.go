@@ -3,7 +3,10 @@ package sdktest_test
 import (
 	"context"
 	"errors"
+	"io"
 	"maps"
+	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -47,6 +50,22 @@ func (p *parrot) Deinitialize(context.Context, sdk.Reason) error {
 	p.background.Wait()
 	p.in.Emit("flew", nil)
 	return nil
+}
+
+// Web answers with the word, once for each byte of the body. The path /die ends the parrot.
+func (p *parrot) Web() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/die" {
+			os.Exit(1)
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return // the test sees that the answer is another
+		}
+		w.Header().Set("Location", r.Header.Get("X-Forwarded-Prefix"))
+		w.WriteHeader(http.StatusAccepted)
+		_, _ = io.WriteString(w, strings.Repeat(p.config.Word, len(body))+sdk.CallerOf(r.Context()))
+	})
 }
 
 func (p *parrot) Suspend(context.Context) error {
