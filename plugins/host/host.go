@@ -209,6 +209,9 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			Dir: filepath.Join(config.Host.Root, postMortemName), Reasons: config.Host.ExitReasons, Keep: config.Host.PostMortems,
 		},
 	}
+	if err := h.openWebhooks(); err != nil {
+		return err
+	}
 	if err := h.openTasks(); err != nil {
 		return err
 	}
@@ -229,7 +232,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 				h.Tasks.WriteMetrics(w)
 			},
 		})
-		if err := errors.Join(h.openFlows(), h.openPackages(), h.openWebhooks()); err != nil {
+		if err := errors.Join(h.openFlows(), h.openPackages()); err != nil {
 			return err
 		}
 		s.Builtins = []supervisor.Builtin{

@@ -6,16 +6,27 @@ import (
 	"dormouse/plugins/access"
 	"dormouse/plugins/communicator"
 	"dormouse/plugins/tasks"
+	"dormouse/plugins/tasks/subscriptions"
 	"dormouse/plugins/tasks/taskspb"
 )
 
-// openTasks opens the tasks of plugins. A private host has them too.
+// openTasks opens the tasks of plugins. A private host has them too, without webhooks.
 func (h *Host) openTasks() (err error) {
-	h.Tasks, err = tasks.New(tasks.Options{
+	o := tasks.Options{
 		Store: h.store, Dir: filepath.Join(h.options.Config.Host.Root, OutputsName), Config: h.options.Config.Tasks, Log: h.log,
-	})
+	}
+	if h.outbox != nil {
+		o.Subscriptions, err = subscriptions.Open(subscriptions.Options{Store: h.store, Outbox: h.outbox, Address: h.addressOfTask})
+		if err != nil {
+			return err
+		}
+	}
+	h.Tasks, err = tasks.New(o)
 	return err
 }
+
+// addressOfTask returns what names a task to subscribers that know no address of it: its id.
+func (h *Host) addressOfTask(task string) string { return task }
 
 // tasksService returns the gRPC service of tasks. A plugin has the rights with the tasks of others
 // that the rules give it.

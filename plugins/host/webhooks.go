@@ -11,6 +11,9 @@ import (
 
 // openWebhooks opens the outbox and what delivers it. A private host has none.
 func (h *Host) openWebhooks() error {
+	if h.options.private {
+		return nil
+	}
 	config := h.options.Config
 	policy := targets.New(targets.Options{
 		OwnPorts: func() []netip.AddrPort { return h.options.Listening },

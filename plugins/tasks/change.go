@@ -29,18 +29,23 @@ func (e Events) Names() (names []string) {
 	return names
 }
 
+// EventsNamed returns the event of that name, all for "", and false for a name that there is not.
+func EventsNamed(name string) (Events, bool) {
+	if name == "" {
+		return 0, true
+	}
+	for _, n := range eventNames {
+		if n.name == name {
+			return n.event, true
+		}
+	}
+	return 0, false
+}
+
 // Change is one change of a task, as the transaction sees it that makes the change.
 type Change struct {
 	Task, Callsign string
 	Status         taskspb.Status
 	Revision       uint64
 	Events         Events
-}
-
-// Subscription says where a change of a task is to be sent. The zero Event stands for all.
-type Subscription struct {
-	URL    string
-	Event  Events
-	Source string // the address of the task as the subscriber knows it, sent with each event
-	Secret string // signs what is sent, if it is not empty
 }

@@ -89,8 +89,8 @@ func (t *Tasks) make(ctx context.Context, m making) (*taskspb.Task, error) {
 	err := errors.Join(
 		checkName("the title", m.title, false), checkObject("the parameters", m.parameters),
 		checkJSON("the data", m.data, MaxData), checkLinks(m.links))
-	if err == nil && len(m.subscriptions) > 0 && t.Subscribe == nil {
-		err = fmt.Errorf("%w: this host sends no webhooks", ErrInvalid)
+	for _, s := range m.subscriptions {
+		err = errors.Join(err, t.Subscriptions.Check(s))
 	}
 	if err != nil {
 		return nil, err
@@ -155,7 +155,7 @@ func (t *Tasks) insert(tx *store.Tx, id string, life uint64, m making) error {
 		}
 	}
 	for _, s := range m.subscriptions {
-		if err := t.Subscribe(tx, id, s); err != nil {
+		if err := t.Subscriptions.Subscribe(tx, id, s); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,10 @@ var methods = map[string]method{
 	"start":  {access.Call, serveStart},
 	"submit": {access.Call, serveSubmit},
 	"cancel": {access.Operate, serveCancel},
+
+	"subscribe":     {access.Call, serveSubscribe},
+	"unsubscribe":   {access.Call, serveUnsubscribe},
+	"subscriptions": {access.Operate, serveSubscriptions}, // a URL may hold secrets
 }
 
 // NeededAccess returns the role that a caller needs for a call of Tasks, and what the call is

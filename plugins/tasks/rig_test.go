@@ -76,12 +76,7 @@ func (r *rig) open() {
 	}
 	r.Tasks, err = New(Options{
 		Store: r.store, Dir: filepath.Join(r.o.dir, "outputs"), Config: config, Log: zerolog.Nop(),
-		Deliver: func(_ *store.Tx, c Change) error {
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			r.changes = append(r.changes, c)
-			return nil
-		},
+		Subscriptions: &noted{rig: r},
 	})
 	r.must(err)
 	so := supervisor.Options{HibernateTimeout: time.Minute, Log: zerolog.Nop(), Builtins: []supervisor.Builtin{r.Builtin()}, Backend: r.newPlugin}
@@ -99,6 +94,20 @@ func (r *rig) open() {
 	r.supervisor.Listen(ear{r})
 	r.supervisor.Adopt(r.Context())
 	r.supervisor.Start(r.Context())
+}
+
+// noted notes the changes that subscribers would be told of.
+type noted struct {
+	noSubscriptions
+	*rig
+}
+
+// Deliver notes a change.
+func (n *noted) Deliver(_ *store.Tx, c Change) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.changes = append(n.changes, c)
+	return nil
 }
 
 // restart ends the host in order and starts another one.

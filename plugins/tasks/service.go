@@ -38,6 +38,10 @@ var likeMethod = map[string]string{
 	taskspb.Tasks_Cancel_FullMethodName:    "cancel",
 	taskspb.Tasks_GetOutput_FullMethodName: "get",
 	taskspb.Tasks_Watch_FullMethodName:     "list",
+
+	taskspb.Tasks_Subscribe_FullMethodName:         "subscribe",
+	taskspb.Tasks_Unsubscribe_FullMethodName:       "unsubscribe",
+	taskspb.Tasks_ListSubscriptions_FullMethodName: "subscriptions",
 }
 
 // ServiceAccess returns the role that a client needs for a call of the gRPC service, access.None

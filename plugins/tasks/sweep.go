@@ -80,10 +80,8 @@ func (t *Tasks) sweepSome(ctx context.Context, before, tooMany int64) (removed i
 			if err := remove(tx, o.n); err != nil {
 				return err
 			}
-			if t.Removed != nil {
-				if err := t.Removed(tx, o.id); err != nil {
-					return err
-				}
+			if err := t.Subscriptions.Forget(tx, o.id); err != nil {
+				return err
 			}
 		}
 		return nil

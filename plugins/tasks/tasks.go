@@ -29,15 +29,8 @@ type Options struct {
 	Dir    string
 	Config configs.Tasks
 	Log    zerolog.Logger
-	// Deliver is called in the transaction of each change, so that what is to be told of it is
-	// on disk with it, and Delivered once that is so. Both may be nil.
-	Deliver   func(tx *store.Tx, c Change) error
-	Delivered func()
-	// Removed is called in the transaction that removes a task which is too old. It may be nil.
-	Removed func(tx *store.Tx, task string) error
-	// Subscribe is called in the transaction that makes a task with a subscription. With nil
-	// such a task is refused.
-	Subscribe func(tx *store.Tx, task string, s Subscription) error
+	// Subscriptions keep which webhooks tell others of tasks. With nil the host sends none.
+	Subscriptions Subscriptions
 	// CheckParameters returns why an instance does not take the parameters of a task, nil if it
 	// may. A nil CheckParameters accepts all.
 	CheckParameters func(callsign string, parameters json.RawMessage) error
@@ -69,6 +62,9 @@ type Tasks struct {
 // New returns the built-in with the tasks that the store has. It removes the outputs of tasks
 // that are no more.
 func New(o Options) (*Tasks, error) {
+	if o.Subscriptions == nil {
+		o.Subscriptions = noSubscriptions{}
+	}
 	t := &Tasks{Options: o, sweeping: make(chan struct{}, 1)}
 	err := o.Store.Define("tasks", schema...)
 	if err != nil {
@@ -124,8 +120,8 @@ func (t *Tasks) changeAll(ctx context.Context, work func(tx *store.Tx) ([]change
 	err := t.Store.Update(ctx, func(tx *store.Tx) (err error) {
 		all, err = work(tx)
 		for _, c := range all {
-			if err == nil && c.Events != 0 && t.Deliver != nil {
-				err = t.Deliver(tx, c.Change)
+			if err == nil && c.Events != 0 {
+				err = t.Subscriptions.Deliver(tx, c.Change)
 			}
 		}
 		return err
@@ -136,8 +132,8 @@ func (t *Tasks) changeAll(ctx context.Context, work func(tx *store.Tx) ([]change
 	for _, c := range all {
 		t.tell(c)
 	}
-	if len(all) > 0 && t.Delivered != nil {
-		t.Delivered()
+	if len(all) > 0 {
+		t.Subscriptions.Delivered()
 	}
 	return nil
 }

@@ -1938,6 +1938,352 @@ func (*WorkerCancelResponse) Descriptor() ([]byte, []int) {
 	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{25}
 }
 
+// Subscription is a webhook that is called when a task changes.
+type Subscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Url   string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	// "status", "steps" or "details"; empty for all.
+	Event string `protobuf:"bytes,2,opt,name=event,proto3" json:"event,omitempty"`
+	// The address of the task as the subscriber knows it; empty for its public one.
+	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscription) Reset() {
+	*x = Subscription{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscription) ProtoMessage() {}
+
+func (x *Subscription) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
+func (*Subscription) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Subscription) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Subscription) GetEvent() string {
+	if x != nil {
+		return x.Event
+	}
+	return ""
+}
+
+func (x *Subscription) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+type SubscribeRequest struct {
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	Task         string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Subscription *Subscription          `protobuf:"bytes,2,opt,name=subscription,proto3" json:"subscription,omitempty"`
+	// "whsec_" and 24 to 64 bytes in base64: signs what is sent, as Standard Webhooks says. Another
+	// one replaces it, and both sign for a day.
+	Secret        string `protobuf:"bytes,3,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeRequest) Reset() {
+	*x = SubscribeRequest{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeRequest) ProtoMessage() {}
+
+func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
+func (*SubscribeRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *SubscribeRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *SubscribeRequest) GetSubscription() *Subscription {
+	if x != nil {
+		return x.Subscription
+	}
+	return nil
+}
+
+func (x *SubscribeRequest) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type SubscribeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeResponse) Reset() {
+	*x = SubscribeResponse{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeResponse) ProtoMessage() {}
+
+func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
+func (*SubscribeResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{28}
+}
+
+type UnsubscribeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Url   string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// Only the subscription to this event, with "" the one to all; absent: all of the URL.
+	Event         *string `protobuf:"bytes,3,opt,name=event,proto3,oneof" json:"event,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsubscribeRequest) Reset() {
+	*x = UnsubscribeRequest{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsubscribeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsubscribeRequest) ProtoMessage() {}
+
+func (x *UnsubscribeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsubscribeRequest.ProtoReflect.Descriptor instead.
+func (*UnsubscribeRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *UnsubscribeRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *UnsubscribeRequest) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *UnsubscribeRequest) GetEvent() string {
+	if x != nil && x.Event != nil {
+		return *x.Event
+	}
+	return ""
+}
+
+type UnsubscribeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsubscribeResponse) Reset() {
+	*x = UnsubscribeResponse{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsubscribeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsubscribeResponse) ProtoMessage() {}
+
+func (x *UnsubscribeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsubscribeResponse.ProtoReflect.Descriptor instead.
+func (*UnsubscribeResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{30}
+}
+
+type ListSubscriptionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptionsRequest) Reset() {
+	*x = ListSubscriptionsRequest{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptionsRequest) ProtoMessage() {}
+
+func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ListSubscriptionsRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+type ListSubscriptionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Subscriptions []*Subscription        `protobuf:"bytes,1,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptionsResponse) Reset() {
+	*x = ListSubscriptionsResponse{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptionsResponse) ProtoMessage() {}
+
+func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ListSubscriptionsResponse) GetSubscriptions() []*Subscription {
+	if x != nil {
+		return x.Subscriptions
+	}
+	return nil
+}
+
 var File_plugins_tasks_taskspb_tasks_proto protoreflect.FileDescriptor
 
 const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
@@ -2094,11 +2440,30 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x13WorkerCancelRequest\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x1a\n" +
 	"\bcallsign\x18\x02 \x01(\tR\bcallsign\"\x16\n" +
-	"\x14WorkerCancelResponse*D\n" +
+	"\x14WorkerCancelResponse\"N\n" +
+	"\fSubscription\x12\x10\n" +
+	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
+	"\x05event\x18\x02 \x01(\tR\x05event\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\"\x83\x01\n" +
+	"\x10SubscribeRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12C\n" +
+	"\fsubscription\x18\x02 \x01(\v2\x1f.dormouse.tasks.v1.SubscriptionR\fsubscription\x12\x16\n" +
+	"\x06secret\x18\x03 \x01(\tR\x06secret\"\x13\n" +
+	"\x11SubscribeResponse\"_\n" +
+	"\x12UnsubscribeRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x19\n" +
+	"\x05event\x18\x03 \x01(\tH\x00R\x05event\x88\x01\x01B\b\n" +
+	"\x06_event\"\x15\n" +
+	"\x13UnsubscribeResponse\".\n" +
+	"\x18ListSubscriptionsRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\"b\n" +
+	"\x19ListSubscriptionsResponse\x12E\n" +
+	"\rsubscriptions\x18\x01 \x03(\v2\x1f.dormouse.tasks.v1.SubscriptionR\rsubscriptions*D\n" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_PENDING\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SUCCESS\x10\x01\x12\x12\n" +
-	"\x0eSTATUS_FAILURE\x10\x022\x9e\x06\n" +
+	"\x0eSTATUS_FAILURE\x10\x022\xc4\b\n" +
 	"\x05Tasks\x12C\n" +
 	"\x06Create\x12 .dormouse.tasks.v1.CreateRequest\x1a\x17.dormouse.tasks.v1.Task\x12M\n" +
 	"\x06Update\x12 .dormouse.tasks.v1.UpdateRequest\x1a!.dormouse.tasks.v1.UpdateResponse\x12C\n" +
@@ -2110,7 +2475,10 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x06Submit\x12 .dormouse.tasks.v1.SubmitRequest\x1a\x17.dormouse.tasks.v1.Task\x12C\n" +
 	"\x06Cancel\x12 .dormouse.tasks.v1.CancelRequest\x1a\x17.dormouse.tasks.v1.Task\x12Q\n" +
 	"\tGetOutput\x12#.dormouse.tasks.v1.GetOutputRequest\x1a\x1d.dormouse.tasks.v1.OutputPart0\x01\x12E\n" +
-	"\x05Watch\x12\x1f.dormouse.tasks.v1.WatchRequest\x1a\x19.dormouse.tasks.v1.Change0\x012\x84\x02\n" +
+	"\x05Watch\x12\x1f.dormouse.tasks.v1.WatchRequest\x1a\x19.dormouse.tasks.v1.Change0\x01\x12V\n" +
+	"\tSubscribe\x12#.dormouse.tasks.v1.SubscribeRequest\x1a$.dormouse.tasks.v1.SubscribeResponse\x12\\\n" +
+	"\vUnsubscribe\x12%.dormouse.tasks.v1.UnsubscribeRequest\x1a&.dormouse.tasks.v1.UnsubscribeResponse\x12n\n" +
+	"\x11ListSubscriptions\x12+.dormouse.tasks.v1.ListSubscriptionsRequest\x1a,.dormouse.tasks.v1.ListSubscriptionsResponse2\x84\x02\n" +
 	"\x06Worker\x12D\n" +
 	"\x03Run\x12\x1d.dormouse.tasks.v1.RunRequest\x1a\x1e.dormouse.tasks.v1.RunResponse\x12Y\n" +
 	"\x06Submit\x12&.dormouse.tasks.v1.WorkerSubmitRequest\x1a'.dormouse.tasks.v1.WorkerSubmitResponse\x12Y\n" +
@@ -2129,98 +2497,113 @@ func file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP() []byte {
 }
 
 var file_plugins_tasks_taskspb_tasks_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugins_tasks_taskspb_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_plugins_tasks_taskspb_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_plugins_tasks_taskspb_tasks_proto_goTypes = []any{
-	(Status)(0),                   // 0: dormouse.tasks.v1.Status
-	(*Task)(nil),                  // 1: dormouse.tasks.v1.Task
-	(*Progress)(nil),              // 2: dormouse.tasks.v1.Progress
-	(*Step)(nil),                  // 3: dormouse.tasks.v1.Step
-	(*Output)(nil),                // 4: dormouse.tasks.v1.Output
-	(*Link)(nil),                  // 5: dormouse.tasks.v1.Link
-	(*CreateRequest)(nil),         // 6: dormouse.tasks.v1.CreateRequest
-	(*UpdateRequest)(nil),         // 7: dormouse.tasks.v1.UpdateRequest
-	(*UpdateResponse)(nil),        // 8: dormouse.tasks.v1.UpdateResponse
-	(*FinishRequest)(nil),         // 9: dormouse.tasks.v1.FinishRequest
-	(*PutOutputRequest)(nil),      // 10: dormouse.tasks.v1.PutOutputRequest
-	(*StartRequest)(nil),          // 11: dormouse.tasks.v1.StartRequest
-	(*GetRequest)(nil),            // 12: dormouse.tasks.v1.GetRequest
-	(*ListRequest)(nil),           // 13: dormouse.tasks.v1.ListRequest
-	(*ListResponse)(nil),          // 14: dormouse.tasks.v1.ListResponse
-	(*SubmitRequest)(nil),         // 15: dormouse.tasks.v1.SubmitRequest
-	(*CancelRequest)(nil),         // 16: dormouse.tasks.v1.CancelRequest
-	(*GetOutputRequest)(nil),      // 17: dormouse.tasks.v1.GetOutputRequest
-	(*OutputPart)(nil),            // 18: dormouse.tasks.v1.OutputPart
-	(*WatchRequest)(nil),          // 19: dormouse.tasks.v1.WatchRequest
-	(*Change)(nil),                // 20: dormouse.tasks.v1.Change
-	(*RunRequest)(nil),            // 21: dormouse.tasks.v1.RunRequest
-	(*RunResponse)(nil),           // 22: dormouse.tasks.v1.RunResponse
-	(*WorkerSubmitRequest)(nil),   // 23: dormouse.tasks.v1.WorkerSubmitRequest
-	(*WorkerSubmitResponse)(nil),  // 24: dormouse.tasks.v1.WorkerSubmitResponse
-	(*WorkerCancelRequest)(nil),   // 25: dormouse.tasks.v1.WorkerCancelRequest
-	(*WorkerCancelResponse)(nil),  // 26: dormouse.tasks.v1.WorkerCancelResponse
-	(*timestamppb.Timestamp)(nil), // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 28: google.protobuf.Duration
+	(Status)(0),                       // 0: dormouse.tasks.v1.Status
+	(*Task)(nil),                      // 1: dormouse.tasks.v1.Task
+	(*Progress)(nil),                  // 2: dormouse.tasks.v1.Progress
+	(*Step)(nil),                      // 3: dormouse.tasks.v1.Step
+	(*Output)(nil),                    // 4: dormouse.tasks.v1.Output
+	(*Link)(nil),                      // 5: dormouse.tasks.v1.Link
+	(*CreateRequest)(nil),             // 6: dormouse.tasks.v1.CreateRequest
+	(*UpdateRequest)(nil),             // 7: dormouse.tasks.v1.UpdateRequest
+	(*UpdateResponse)(nil),            // 8: dormouse.tasks.v1.UpdateResponse
+	(*FinishRequest)(nil),             // 9: dormouse.tasks.v1.FinishRequest
+	(*PutOutputRequest)(nil),          // 10: dormouse.tasks.v1.PutOutputRequest
+	(*StartRequest)(nil),              // 11: dormouse.tasks.v1.StartRequest
+	(*GetRequest)(nil),                // 12: dormouse.tasks.v1.GetRequest
+	(*ListRequest)(nil),               // 13: dormouse.tasks.v1.ListRequest
+	(*ListResponse)(nil),              // 14: dormouse.tasks.v1.ListResponse
+	(*SubmitRequest)(nil),             // 15: dormouse.tasks.v1.SubmitRequest
+	(*CancelRequest)(nil),             // 16: dormouse.tasks.v1.CancelRequest
+	(*GetOutputRequest)(nil),          // 17: dormouse.tasks.v1.GetOutputRequest
+	(*OutputPart)(nil),                // 18: dormouse.tasks.v1.OutputPart
+	(*WatchRequest)(nil),              // 19: dormouse.tasks.v1.WatchRequest
+	(*Change)(nil),                    // 20: dormouse.tasks.v1.Change
+	(*RunRequest)(nil),                // 21: dormouse.tasks.v1.RunRequest
+	(*RunResponse)(nil),               // 22: dormouse.tasks.v1.RunResponse
+	(*WorkerSubmitRequest)(nil),       // 23: dormouse.tasks.v1.WorkerSubmitRequest
+	(*WorkerSubmitResponse)(nil),      // 24: dormouse.tasks.v1.WorkerSubmitResponse
+	(*WorkerCancelRequest)(nil),       // 25: dormouse.tasks.v1.WorkerCancelRequest
+	(*WorkerCancelResponse)(nil),      // 26: dormouse.tasks.v1.WorkerCancelResponse
+	(*Subscription)(nil),              // 27: dormouse.tasks.v1.Subscription
+	(*SubscribeRequest)(nil),          // 28: dormouse.tasks.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 29: dormouse.tasks.v1.SubscribeResponse
+	(*UnsubscribeRequest)(nil),        // 30: dormouse.tasks.v1.UnsubscribeRequest
+	(*UnsubscribeResponse)(nil),       // 31: dormouse.tasks.v1.UnsubscribeResponse
+	(*ListSubscriptionsRequest)(nil),  // 32: dormouse.tasks.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil), // 33: dormouse.tasks.v1.ListSubscriptionsResponse
+	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 35: google.protobuf.Duration
 }
 var file_plugins_tasks_taskspb_tasks_proto_depIdxs = []int32{
 	0,  // 0: dormouse.tasks.v1.Task.status:type_name -> dormouse.tasks.v1.Status
-	27, // 1: dormouse.tasks.v1.Task.created:type_name -> google.protobuf.Timestamp
-	27, // 2: dormouse.tasks.v1.Task.started:type_name -> google.protobuf.Timestamp
-	27, // 3: dormouse.tasks.v1.Task.changed:type_name -> google.protobuf.Timestamp
-	27, // 4: dormouse.tasks.v1.Task.finished:type_name -> google.protobuf.Timestamp
+	34, // 1: dormouse.tasks.v1.Task.created:type_name -> google.protobuf.Timestamp
+	34, // 2: dormouse.tasks.v1.Task.started:type_name -> google.protobuf.Timestamp
+	34, // 3: dormouse.tasks.v1.Task.changed:type_name -> google.protobuf.Timestamp
+	34, // 4: dormouse.tasks.v1.Task.finished:type_name -> google.protobuf.Timestamp
 	2,  // 5: dormouse.tasks.v1.Task.progress:type_name -> dormouse.tasks.v1.Progress
 	3,  // 6: dormouse.tasks.v1.Task.steps:type_name -> dormouse.tasks.v1.Step
 	4,  // 7: dormouse.tasks.v1.Task.outputs:type_name -> dormouse.tasks.v1.Output
 	5,  // 8: dormouse.tasks.v1.Task.links:type_name -> dormouse.tasks.v1.Link
-	28, // 9: dormouse.tasks.v1.Task.quiet:type_name -> google.protobuf.Duration
+	35, // 9: dormouse.tasks.v1.Task.quiet:type_name -> google.protobuf.Duration
 	5,  // 10: dormouse.tasks.v1.CreateRequest.links:type_name -> dormouse.tasks.v1.Link
-	28, // 11: dormouse.tasks.v1.CreateRequest.quiet:type_name -> google.protobuf.Duration
+	35, // 11: dormouse.tasks.v1.CreateRequest.quiet:type_name -> google.protobuf.Duration
 	2,  // 12: dormouse.tasks.v1.UpdateRequest.progress:type_name -> dormouse.tasks.v1.Progress
 	3,  // 13: dormouse.tasks.v1.UpdateRequest.add_step:type_name -> dormouse.tasks.v1.Step
 	5,  // 14: dormouse.tasks.v1.UpdateRequest.links:type_name -> dormouse.tasks.v1.Link
-	28, // 15: dormouse.tasks.v1.UpdateRequest.quiet:type_name -> google.protobuf.Duration
+	35, // 15: dormouse.tasks.v1.UpdateRequest.quiet:type_name -> google.protobuf.Duration
 	3,  // 16: dormouse.tasks.v1.UpdateResponse.step:type_name -> dormouse.tasks.v1.Step
 	0,  // 17: dormouse.tasks.v1.FinishRequest.status:type_name -> dormouse.tasks.v1.Status
-	28, // 18: dormouse.tasks.v1.GetRequest.wait:type_name -> google.protobuf.Duration
+	35, // 18: dormouse.tasks.v1.GetRequest.wait:type_name -> google.protobuf.Duration
 	0,  // 19: dormouse.tasks.v1.ListRequest.status:type_name -> dormouse.tasks.v1.Status
 	1,  // 20: dormouse.tasks.v1.ListResponse.tasks:type_name -> dormouse.tasks.v1.Task
 	4,  // 21: dormouse.tasks.v1.OutputPart.output:type_name -> dormouse.tasks.v1.Output
 	0,  // 22: dormouse.tasks.v1.Change.status:type_name -> dormouse.tasks.v1.Status
 	1,  // 23: dormouse.tasks.v1.RunRequest.task:type_name -> dormouse.tasks.v1.Task
-	28, // 24: dormouse.tasks.v1.RunResponse.quiet:type_name -> google.protobuf.Duration
+	35, // 24: dormouse.tasks.v1.RunResponse.quiet:type_name -> google.protobuf.Duration
 	3,  // 25: dormouse.tasks.v1.WorkerSubmitRequest.step:type_name -> dormouse.tasks.v1.Step
-	6,  // 26: dormouse.tasks.v1.Tasks.Create:input_type -> dormouse.tasks.v1.CreateRequest
-	7,  // 27: dormouse.tasks.v1.Tasks.Update:input_type -> dormouse.tasks.v1.UpdateRequest
-	9,  // 28: dormouse.tasks.v1.Tasks.Finish:input_type -> dormouse.tasks.v1.FinishRequest
-	10, // 29: dormouse.tasks.v1.Tasks.PutOutput:input_type -> dormouse.tasks.v1.PutOutputRequest
-	11, // 30: dormouse.tasks.v1.Tasks.Start:input_type -> dormouse.tasks.v1.StartRequest
-	12, // 31: dormouse.tasks.v1.Tasks.Get:input_type -> dormouse.tasks.v1.GetRequest
-	13, // 32: dormouse.tasks.v1.Tasks.List:input_type -> dormouse.tasks.v1.ListRequest
-	15, // 33: dormouse.tasks.v1.Tasks.Submit:input_type -> dormouse.tasks.v1.SubmitRequest
-	16, // 34: dormouse.tasks.v1.Tasks.Cancel:input_type -> dormouse.tasks.v1.CancelRequest
-	17, // 35: dormouse.tasks.v1.Tasks.GetOutput:input_type -> dormouse.tasks.v1.GetOutputRequest
-	19, // 36: dormouse.tasks.v1.Tasks.Watch:input_type -> dormouse.tasks.v1.WatchRequest
-	21, // 37: dormouse.tasks.v1.Worker.Run:input_type -> dormouse.tasks.v1.RunRequest
-	23, // 38: dormouse.tasks.v1.Worker.Submit:input_type -> dormouse.tasks.v1.WorkerSubmitRequest
-	25, // 39: dormouse.tasks.v1.Worker.Cancel:input_type -> dormouse.tasks.v1.WorkerCancelRequest
-	1,  // 40: dormouse.tasks.v1.Tasks.Create:output_type -> dormouse.tasks.v1.Task
-	8,  // 41: dormouse.tasks.v1.Tasks.Update:output_type -> dormouse.tasks.v1.UpdateResponse
-	1,  // 42: dormouse.tasks.v1.Tasks.Finish:output_type -> dormouse.tasks.v1.Task
-	4,  // 43: dormouse.tasks.v1.Tasks.PutOutput:output_type -> dormouse.tasks.v1.Output
-	1,  // 44: dormouse.tasks.v1.Tasks.Start:output_type -> dormouse.tasks.v1.Task
-	1,  // 45: dormouse.tasks.v1.Tasks.Get:output_type -> dormouse.tasks.v1.Task
-	14, // 46: dormouse.tasks.v1.Tasks.List:output_type -> dormouse.tasks.v1.ListResponse
-	1,  // 47: dormouse.tasks.v1.Tasks.Submit:output_type -> dormouse.tasks.v1.Task
-	1,  // 48: dormouse.tasks.v1.Tasks.Cancel:output_type -> dormouse.tasks.v1.Task
-	18, // 49: dormouse.tasks.v1.Tasks.GetOutput:output_type -> dormouse.tasks.v1.OutputPart
-	20, // 50: dormouse.tasks.v1.Tasks.Watch:output_type -> dormouse.tasks.v1.Change
-	22, // 51: dormouse.tasks.v1.Worker.Run:output_type -> dormouse.tasks.v1.RunResponse
-	24, // 52: dormouse.tasks.v1.Worker.Submit:output_type -> dormouse.tasks.v1.WorkerSubmitResponse
-	26, // 53: dormouse.tasks.v1.Worker.Cancel:output_type -> dormouse.tasks.v1.WorkerCancelResponse
-	40, // [40:54] is the sub-list for method output_type
-	26, // [26:40] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	27, // 26: dormouse.tasks.v1.SubscribeRequest.subscription:type_name -> dormouse.tasks.v1.Subscription
+	27, // 27: dormouse.tasks.v1.ListSubscriptionsResponse.subscriptions:type_name -> dormouse.tasks.v1.Subscription
+	6,  // 28: dormouse.tasks.v1.Tasks.Create:input_type -> dormouse.tasks.v1.CreateRequest
+	7,  // 29: dormouse.tasks.v1.Tasks.Update:input_type -> dormouse.tasks.v1.UpdateRequest
+	9,  // 30: dormouse.tasks.v1.Tasks.Finish:input_type -> dormouse.tasks.v1.FinishRequest
+	10, // 31: dormouse.tasks.v1.Tasks.PutOutput:input_type -> dormouse.tasks.v1.PutOutputRequest
+	11, // 32: dormouse.tasks.v1.Tasks.Start:input_type -> dormouse.tasks.v1.StartRequest
+	12, // 33: dormouse.tasks.v1.Tasks.Get:input_type -> dormouse.tasks.v1.GetRequest
+	13, // 34: dormouse.tasks.v1.Tasks.List:input_type -> dormouse.tasks.v1.ListRequest
+	15, // 35: dormouse.tasks.v1.Tasks.Submit:input_type -> dormouse.tasks.v1.SubmitRequest
+	16, // 36: dormouse.tasks.v1.Tasks.Cancel:input_type -> dormouse.tasks.v1.CancelRequest
+	17, // 37: dormouse.tasks.v1.Tasks.GetOutput:input_type -> dormouse.tasks.v1.GetOutputRequest
+	19, // 38: dormouse.tasks.v1.Tasks.Watch:input_type -> dormouse.tasks.v1.WatchRequest
+	28, // 39: dormouse.tasks.v1.Tasks.Subscribe:input_type -> dormouse.tasks.v1.SubscribeRequest
+	30, // 40: dormouse.tasks.v1.Tasks.Unsubscribe:input_type -> dormouse.tasks.v1.UnsubscribeRequest
+	32, // 41: dormouse.tasks.v1.Tasks.ListSubscriptions:input_type -> dormouse.tasks.v1.ListSubscriptionsRequest
+	21, // 42: dormouse.tasks.v1.Worker.Run:input_type -> dormouse.tasks.v1.RunRequest
+	23, // 43: dormouse.tasks.v1.Worker.Submit:input_type -> dormouse.tasks.v1.WorkerSubmitRequest
+	25, // 44: dormouse.tasks.v1.Worker.Cancel:input_type -> dormouse.tasks.v1.WorkerCancelRequest
+	1,  // 45: dormouse.tasks.v1.Tasks.Create:output_type -> dormouse.tasks.v1.Task
+	8,  // 46: dormouse.tasks.v1.Tasks.Update:output_type -> dormouse.tasks.v1.UpdateResponse
+	1,  // 47: dormouse.tasks.v1.Tasks.Finish:output_type -> dormouse.tasks.v1.Task
+	4,  // 48: dormouse.tasks.v1.Tasks.PutOutput:output_type -> dormouse.tasks.v1.Output
+	1,  // 49: dormouse.tasks.v1.Tasks.Start:output_type -> dormouse.tasks.v1.Task
+	1,  // 50: dormouse.tasks.v1.Tasks.Get:output_type -> dormouse.tasks.v1.Task
+	14, // 51: dormouse.tasks.v1.Tasks.List:output_type -> dormouse.tasks.v1.ListResponse
+	1,  // 52: dormouse.tasks.v1.Tasks.Submit:output_type -> dormouse.tasks.v1.Task
+	1,  // 53: dormouse.tasks.v1.Tasks.Cancel:output_type -> dormouse.tasks.v1.Task
+	18, // 54: dormouse.tasks.v1.Tasks.GetOutput:output_type -> dormouse.tasks.v1.OutputPart
+	20, // 55: dormouse.tasks.v1.Tasks.Watch:output_type -> dormouse.tasks.v1.Change
+	29, // 56: dormouse.tasks.v1.Tasks.Subscribe:output_type -> dormouse.tasks.v1.SubscribeResponse
+	31, // 57: dormouse.tasks.v1.Tasks.Unsubscribe:output_type -> dormouse.tasks.v1.UnsubscribeResponse
+	33, // 58: dormouse.tasks.v1.Tasks.ListSubscriptions:output_type -> dormouse.tasks.v1.ListSubscriptionsResponse
+	22, // 59: dormouse.tasks.v1.Worker.Run:output_type -> dormouse.tasks.v1.RunResponse
+	24, // 60: dormouse.tasks.v1.Worker.Submit:output_type -> dormouse.tasks.v1.WorkerSubmitResponse
+	26, // 61: dormouse.tasks.v1.Worker.Cancel:output_type -> dormouse.tasks.v1.WorkerCancelResponse
+	45, // [45:62] is the sub-list for method output_type
+	28, // [28:45] is the sub-list for method input_type
+	28, // [28:28] is the sub-list for extension type_name
+	28, // [28:28] is the sub-list for extension extendee
+	0,  // [0:28] is the sub-list for field type_name
 }
 
 func init() { file_plugins_tasks_taskspb_tasks_proto_init() }
@@ -2230,13 +2613,14 @@ func file_plugins_tasks_taskspb_tasks_proto_init() {
 	}
 	file_plugins_tasks_taskspb_tasks_proto_msgTypes[6].OneofWrappers = []any{}
 	file_plugins_tasks_taskspb_tasks_proto_msgTypes[12].OneofWrappers = []any{}
+	file_plugins_tasks_taskspb_tasks_proto_msgTypes[29].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_tasks_taskspb_tasks_proto_rawDesc), len(file_plugins_tasks_taskspb_tasks_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   26,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -22,17 +22,20 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Tasks_Create_FullMethodName    = "/dormouse.tasks.v1.Tasks/Create"
-	Tasks_Update_FullMethodName    = "/dormouse.tasks.v1.Tasks/Update"
-	Tasks_Finish_FullMethodName    = "/dormouse.tasks.v1.Tasks/Finish"
-	Tasks_PutOutput_FullMethodName = "/dormouse.tasks.v1.Tasks/PutOutput"
-	Tasks_Start_FullMethodName     = "/dormouse.tasks.v1.Tasks/Start"
-	Tasks_Get_FullMethodName       = "/dormouse.tasks.v1.Tasks/Get"
-	Tasks_List_FullMethodName      = "/dormouse.tasks.v1.Tasks/List"
-	Tasks_Submit_FullMethodName    = "/dormouse.tasks.v1.Tasks/Submit"
-	Tasks_Cancel_FullMethodName    = "/dormouse.tasks.v1.Tasks/Cancel"
-	Tasks_GetOutput_FullMethodName = "/dormouse.tasks.v1.Tasks/GetOutput"
-	Tasks_Watch_FullMethodName     = "/dormouse.tasks.v1.Tasks/Watch"
+	Tasks_Create_FullMethodName            = "/dormouse.tasks.v1.Tasks/Create"
+	Tasks_Update_FullMethodName            = "/dormouse.tasks.v1.Tasks/Update"
+	Tasks_Finish_FullMethodName            = "/dormouse.tasks.v1.Tasks/Finish"
+	Tasks_PutOutput_FullMethodName         = "/dormouse.tasks.v1.Tasks/PutOutput"
+	Tasks_Start_FullMethodName             = "/dormouse.tasks.v1.Tasks/Start"
+	Tasks_Get_FullMethodName               = "/dormouse.tasks.v1.Tasks/Get"
+	Tasks_List_FullMethodName              = "/dormouse.tasks.v1.Tasks/List"
+	Tasks_Submit_FullMethodName            = "/dormouse.tasks.v1.Tasks/Submit"
+	Tasks_Cancel_FullMethodName            = "/dormouse.tasks.v1.Tasks/Cancel"
+	Tasks_GetOutput_FullMethodName         = "/dormouse.tasks.v1.Tasks/GetOutput"
+	Tasks_Watch_FullMethodName             = "/dormouse.tasks.v1.Tasks/Watch"
+	Tasks_Subscribe_FullMethodName         = "/dormouse.tasks.v1.Tasks/Subscribe"
+	Tasks_Unsubscribe_FullMethodName       = "/dormouse.tasks.v1.Tasks/Unsubscribe"
+	Tasks_ListSubscriptions_FullMethodName = "/dormouse.tasks.v1.Tasks/ListSubscriptions"
 )
 
 // TasksClient is the client API for Tasks service.
@@ -80,6 +83,14 @@ type TasksClient interface {
 	// ends it. The header comes once the watch has begun. Changes of one task that the caller has
 	// not read yet are sent as one; "details" come twice a second at most.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Change], error)
+	// Subscribe has the host call a webhook when a task changes, until the task is gone: a POST to
+	// URL?source=ADDRESS&event=EVENT. To subscribe again with the same URL and event is no error.
+	// INVALID_ARGUMENT says why there can be no webhook to that URL.
+	Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (*SubscribeResponse, error)
+	// Unsubscribe ends subscriptions. It is no error if there is none.
+	Unsubscribe(ctx context.Context, in *UnsubscribeRequest, opts ...grpc.CallOption) (*UnsubscribeResponse, error)
+	// ListSubscriptions returns the subscriptions to a task, without their secrets.
+	ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error)
 }
 
 type tasksClient struct {
@@ -221,6 +232,36 @@ func (c *tasksClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Tasks_WatchClient = grpc.ServerStreamingClient[Change]
 
+func (c *tasksClient) Subscribe(ctx context.Context, in *SubscribeRequest, opts ...grpc.CallOption) (*SubscribeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SubscribeResponse)
+	err := c.cc.Invoke(ctx, Tasks_Subscribe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksClient) Unsubscribe(ctx context.Context, in *UnsubscribeRequest, opts ...grpc.CallOption) (*UnsubscribeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnsubscribeResponse)
+	err := c.cc.Invoke(ctx, Tasks_Unsubscribe_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksClient) ListSubscriptions(ctx context.Context, in *ListSubscriptionsRequest, opts ...grpc.CallOption) (*ListSubscriptionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListSubscriptionsResponse)
+	err := c.cc.Invoke(ctx, Tasks_ListSubscriptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // TasksServer is the server API for Tasks service.
 // All implementations must embed UnimplementedTasksServer
 // for forward compatibility.
@@ -266,6 +307,14 @@ type TasksServer interface {
 	// ends it. The header comes once the watch has begun. Changes of one task that the caller has
 	// not read yet are sent as one; "details" come twice a second at most.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[Change]) error
+	// Subscribe has the host call a webhook when a task changes, until the task is gone: a POST to
+	// URL?source=ADDRESS&event=EVENT. To subscribe again with the same URL and event is no error.
+	// INVALID_ARGUMENT says why there can be no webhook to that URL.
+	Subscribe(context.Context, *SubscribeRequest) (*SubscribeResponse, error)
+	// Unsubscribe ends subscriptions. It is no error if there is none.
+	Unsubscribe(context.Context, *UnsubscribeRequest) (*UnsubscribeResponse, error)
+	// ListSubscriptions returns the subscriptions to a task, without their secrets.
+	ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error)
 	mustEmbedUnimplementedTasksServer()
 }
 
@@ -308,6 +357,15 @@ func (UnimplementedTasksServer) GetOutput(*GetOutputRequest, grpc.ServerStreamin
 }
 func (UnimplementedTasksServer) Watch(*WatchRequest, grpc.ServerStreamingServer[Change]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedTasksServer) Subscribe(context.Context, *SubscribeRequest) (*SubscribeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Subscribe not implemented")
+}
+func (UnimplementedTasksServer) Unsubscribe(context.Context, *UnsubscribeRequest) (*UnsubscribeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Unsubscribe not implemented")
+}
+func (UnimplementedTasksServer) ListSubscriptions(context.Context, *ListSubscriptionsRequest) (*ListSubscriptionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListSubscriptions not implemented")
 }
 func (UnimplementedTasksServer) mustEmbedUnimplementedTasksServer() {}
 func (UnimplementedTasksServer) testEmbeddedByValue()               {}
@@ -503,6 +561,60 @@ func _Tasks_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Tasks_WatchServer = grpc.ServerStreamingServer[Change]
 
+func _Tasks_Subscribe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubscribeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServer).Subscribe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Tasks_Subscribe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServer).Subscribe(ctx, req.(*SubscribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Tasks_Unsubscribe_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnsubscribeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServer).Unsubscribe(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Tasks_Unsubscribe_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServer).Unsubscribe(ctx, req.(*UnsubscribeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Tasks_ListSubscriptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListSubscriptionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServer).ListSubscriptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Tasks_ListSubscriptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServer).ListSubscriptions(ctx, req.(*ListSubscriptionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Tasks_ServiceDesc is the grpc.ServiceDesc for Tasks service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -541,6 +653,18 @@ var Tasks_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Cancel",
 			Handler:    _Tasks_Cancel_Handler,
+		},
+		{
+			MethodName: "Subscribe",
+			Handler:    _Tasks_Subscribe_Handler,
+		},
+		{
+			MethodName: "Unsubscribe",
+			Handler:    _Tasks_Unsubscribe_Handler,
+		},
+		{
+			MethodName: "ListSubscriptions",
+			Handler:    _Tasks_ListSubscriptions_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{
