@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -99,6 +100,30 @@ func TestFlowsOfWhatIsRefused(t *testing.T) {
 		if _, expected := r.ExpectsFlows("p"); !expected {
 			t.Error("the flows of what could not be verified are known")
 		}
+	})
+}
+
+// A rollback to a version whose flow another package has taken since is refused before anything
+// changes, and possible again once that package has gone.
+func TestRollbackToFlowOfAnother(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.withFlow("p", "P", "", "in"))
+		r.install(r.simple("2.0.0", "trial")) // without a flow
+		r.expect("FAILED (rollback available)", "2.0.0", "12")
+		r.install(r.withFlow("q", "Q", "", "in"))
+		r.expectFlows("q", "in")
+		err := r.begin("p", records.Request{Verb: records.Rollback})
+		if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "cannot roll back to version 1.0.0: ") || !strings.Contains(err.Error(), "the packages p and q both declare the flow in; uninstall q first") {
+			t.Errorf("got %v", err)
+		}
+		r.expect("FAILED (rollback available)", "2.0.0", "12")
+		r.expectFlows("q", "in")
+		r.must(r.Uninstall("q", records.Request{}))
+		r.wait()
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+		r.expectFlows("p", "in")
 	})
 }
 

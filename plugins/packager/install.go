@@ -218,9 +218,9 @@ func (o *operation) moveTo(name string) error {
 		p: o.p, name: name, request: o.request, begun: o.begun, ctx: o.ctx, cancel: o.cancel, done: o.done,
 	}
 	o.p.mu.Lock()
-	if other := o.p.running[name]; other != nil {
+	if err := o.p.waitUntilFreeLocked(name); err != nil {
 		o.p.mu.Unlock()
-		return &InProgressError{name, other.request.Verb, records.Waiting}
+		return err
 	}
 	o.p.running[name] = moved
 	o.p.mu.Unlock()

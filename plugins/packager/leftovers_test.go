@@ -8,6 +8,43 @@ import (
 	"dormouse/plugins/packager/records"
 )
 
+// An operation that begins while a host tidies up after its start waits, so that what it unpacks
+// is not taken for a leftover.
+func TestBeginWhileTidying(t *testing.T) {
+	looking, goOn := make(chan struct{}), make(chan struct{})
+	close(goOn)
+	runWith(t, func(o *Options) {
+		o.ImagesUse = func(string) (bool, error) {
+			select {
+			case looking <- struct{}{}:
+				<-goOn
+			default:
+			}
+			return false, nil
+		}
+	}, func(r *rig) {
+		r.restart(func() {
+			r.must(os.MkdirAll(filepath.Join(r.versionDir("p", "sha256:0"), "bin"), 0o700)) // no package keeps it
+			looking, goOn = make(chan struct{}, 1), make(chan struct{})
+		})
+		r.supervisorEvents()
+		<-looking
+		begun := make(chan error, 1)
+		go func() { begun <- r.Install(records.Request{Source: r.simple("1.0.0", "")}) }()
+		r.supervisorEvents()
+		if _, known := r.records.Get("p"); known {
+			t.Error("the operation has not waited")
+		}
+		close(goOn)
+		r.must(<-begun)
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "1")
+		if r.dirs.HasVersion("p", "sha256:0") {
+			t.Error("what no package keeps is left")
+		}
+	})
+}
+
 // A download that is refused leaves no file, an archive that is cut no directory, and the
 // removal of a package that was never whole takes the rest of its download along.
 func TestNoLeftovers(t *testing.T) {

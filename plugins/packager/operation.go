@@ -77,20 +77,12 @@ func (o *operation) noteEntered() {
 	o.entered = true
 }
 
-// reserve makes the operation the one of its package. It waits for one that has ended and only
-// tidies up.
+// reserve makes the operation the one of its package.
 func (p *Packager) reserve(name string, r records.Request) (*operation, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for p.running[name] != nil {
-		other := p.running[name]
-		record, _ := p.records.Get(name)
-		if record.Operation != nil || !other.entered {
-			return nil, other.inProgressError(record)
-		}
-		p.mu.Unlock()
-		<-other.done
-		p.mu.Lock()
+	if err := p.waitUntilFreeLocked(name); err != nil {
+		return nil, err
 	}
 	if p.closed {
 		return nil, fmt.Errorf("%w: %w", shell.ErrUnavailable, errClosed)
@@ -99,6 +91,22 @@ func (p *Packager) reserve(name string, r records.Request) (*operation, error) {
 	o.ctx, o.cancel = context.WithCancelCause(p.ctx)
 	p.running[name] = o
 	return o, nil
+}
+
+// waitUntilFreeLocked returns an *InProgressError if an operation on the package is under way. It
+// waits for one that has ended and only tidies up. The caller holds mu, which is free meanwhile.
+func (p *Packager) waitUntilFreeLocked(name string) error {
+	for p.running[name] != nil {
+		other := p.running[name]
+		record, _ := p.records.Get(name)
+		if record.Operation != nil || !other.entered {
+			return other.inProgressError(record)
+		}
+		p.mu.Unlock()
+		<-other.done
+		p.mu.Lock()
+	}
+	return nil
 }
 
 // inProgressError returns the error for a second operation.
@@ -152,6 +160,11 @@ func (o *operation) enter() error {
 	}
 	if record.Serving != nil {
 		o.from = record.Serving.Version
+	}
+	if o.request.Verb == records.Rollback && record.CanRollback {
+		if err := o.claimForRollback(record); err != nil {
+			return err
+		}
 	}
 	return o.step(event, func(r *records.Record) error {
 		switch o.request.Verb {

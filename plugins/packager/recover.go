@@ -120,11 +120,22 @@ func (p *Packager) tidy() {
 		p.log.Error().Err(err).Msg("cannot list the packages on the disk")
 	}
 	for _, name := range names {
-		p.mu.Lock()
-		busy := p.running[name] != nil
-		p.mu.Unlock()
-		if !busy {
-			p.collect(name)
-		}
+		p.collectUnlessBusy(name)
+	}
+}
+
+// collectUnlessBusy collects what a package does not keep, unless an operation is under way, which
+// does so at its end. One that begins meanwhile waits.
+func (p *Packager) collectUnlessBusy(name string) {
+	tidying := &operation{p: p, name: name, entered: true, cancel: func(error) {}, done: make(chan struct{})}
+	p.mu.Lock()
+	busy := p.running[name] != nil || p.closed
+	if !busy {
+		p.running[name] = tidying
+	}
+	p.mu.Unlock()
+	if !busy {
+		defer tidying.release()
+		p.collect(name)
 	}
 }

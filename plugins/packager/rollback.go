@@ -1,6 +1,7 @@
 package packager
 
 import (
+	"errors"
 	"fmt"
 
 	"dormouse/internal/failpoint"
@@ -47,6 +48,19 @@ func (o *operation) rollBack() error {
 	o.p.declareFlows(o.name, c.manifest)
 	failpoint.Hit("package.rolledback")
 	return o.p.dirs.Link(o.name, c.version.Digest)
+}
+
+// claimForRollback reserves what the version before declares. The error names another package that
+// has taken the name of a flow or a type since, or a callsign: nothing has changed then.
+func (o *operation) claimForRollback(record records.Record) error {
+	before, err := o.p.readCandidate(o.name, *record.Previous)
+	if err == nil {
+		err = errors.Join(o.claimFlows(before.manifest.Flows), o.claimFor(before))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot roll back to version %s: %w", record.Previous.Version, err)
+	}
+	return nil
 }
 
 // restoreData ends what runs of the package, and puts the data of the version before back.
