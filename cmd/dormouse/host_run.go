@@ -207,6 +207,7 @@ func (h *hostServer) stopOrLeavePlugins(ctx context.Context, started <-chan stru
 	h.log.Info().Msg("ending in order; a second signal kills what still runs")
 	limited, cancel := context.WithTimeout(ctx, requestGrace)
 	defer cancel()
+	h.host.StopTellingRegistries()
 	var bidding sync.WaitGroup
 	bidding.Go(func() { h.drainAndCloseFront(limited) })
 	if err := h.host.Communicator.StopServingNative(limited); err != nil {

@@ -132,7 +132,7 @@ func (g *Guard) RoleOf(c Client, t Target) Role {
 	rules := g.rules.Load()
 	role := g.roleWithoutRows(rules, c, t)
 	for _, row := range rules.Rows {
-		if granted := roleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && t.methodMatches(row.Methods) && g.names(rules, row, c) {
+		if granted := RoleByName(row.Role); granted > role && matches(row.Callsigns, t.Callsign) && t.methodMatches(row.Methods) && g.names(rules, row, c) {
 			role = granted
 		}
 	}
@@ -143,7 +143,7 @@ func (g *Guard) RoleOf(c Client, t Target) Role {
 func (g *Guard) roleWithoutRows(rules *Rules, c Client, t Target) Role {
 	role := None
 	if c.Loopback {
-		role = roleByName(rules.Open)
+		role = RoleByName(rules.Open)
 	}
 	switch {
 	case c.Plugin != "" && c.Plugin == t.Callsign:

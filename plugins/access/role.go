@@ -26,8 +26,8 @@ var roleNames = [...]string{
 // String returns the role's name in the configuration, "none" for None.
 func (r Role) String() string { return roleNames[r] }
 
-// roleByName returns the role of that name in the configuration, None for any other name.
-func roleByName(name configs.Role) Role {
+// RoleByName returns the role of that name in the configuration, None for any other name.
+func RoleByName(name configs.Role) Role {
 	for role, known := range roleNames {
 		if string(name) == known {
 			return Role(role)

@@ -29,6 +29,7 @@ import (
 	"dormouse/plugins/monitor"
 	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
+	"dormouse/plugins/qhana"
 	"dormouse/plugins/state"
 	"dormouse/plugins/tasks"
 	"dormouse/plugins/webhooks"
@@ -126,6 +127,8 @@ type Host struct {
 	outbox     *outbox.Outbox    // of the store; nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
+	qhana      *qhana.QHAna      // nil if the host does not serve QHAna
+	telling    *telling          // to plugin registries; nil like qhana
 }
 
 // Open makes a host and removes what an earlier host left of instances that no longer exist.
@@ -224,6 +227,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			RestartsOf:    func(callsign string) int { return h.Supervisor.RestartStatus(callsign).Count },
 			Proxies:       h.nativeClientProxies,
 			Reload:        o.Reload,
+			Mount:         h.qhanaMount(),
 			WriteMetrics: func(w controller.MetricsWriter) {
 				h.Packager.WriteMetrics(w)
 				h.Flows.WriteMetrics(w)
@@ -241,6 +245,9 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
+		return err
+	}
+	if err := h.openQHAna(); err != nil {
 		return err
 	}
 	h.Communicator = communicator.New(communicator.Options{

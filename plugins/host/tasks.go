@@ -25,8 +25,14 @@ func (h *Host) openTasks() (err error) {
 	return err
 }
 
-// addressOfTask returns what names a task to subscribers that know no address of it: its id.
-func (h *Host) addressOfTask(task string) string { return task }
+// addressOfTask returns what names a task to subscribers that know no address of it: its public
+// address, or its id if the host has none.
+func (h *Host) addressOfTask(task string) string {
+	if h.qhana == nil {
+		return task
+	}
+	return h.qhana.TaskAddress(task)
+}
 
 // tasksService returns the gRPC service of tasks. A plugin has the rights with the tasks of others
 // that the rules give it.

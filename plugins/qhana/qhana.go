@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -95,6 +96,8 @@ type QHAna struct {
 	Options
 	base    string // of all public addresses
 	changed chan struct{}
+	// isServing reports whether Run runs, while the resources can be reached.
+	isServing atomic.Bool
 
 	mu     sync.Mutex      // guards the field below
 	warned map[string]bool // by callsign and version: that the instance was left out
@@ -113,11 +116,12 @@ func New(o Options) (*QHAna, error) {
 	if err := o.Store.Define("qhana", toldSchema...); err != nil {
 		return nil, fmt.Errorf("cannot keep what registries were told: %w", err)
 	}
-	o.Outbox.Handle(kind, outbox.Kind{Exempt: true, Find: signalAddress})
-	return &QHAna{
+	q := &QHAna{
 		Options: o, base: o.PublicURL + Path,
 		changed: make(chan struct{}, 1), warned: make(map[string]bool),
-	}, nil
+	}
+	o.Outbox.Handle(kind, outbox.Kind{Exempt: true, Find: q.signalAddress})
+	return q, nil
 }
 
 // RoleOf returns the role that a client has below Path at least, by the network it is in.

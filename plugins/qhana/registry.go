@@ -3,6 +3,7 @@ package qhana
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -40,9 +41,15 @@ func (a registryAnswer) pluginLink(relations ...string) (*url.URL, error) {
 	return nil, fmt.Errorf("the registry has no link to plugins with the relation %s at %s", strings.Join(relations, " or "), a.at)
 }
 
+// errNotServing is why a registry is not told: it would not reach the plugin, and forget it.
+var errNotServing = errors.New("the host does not serve its plugins now")
+
 // signalAddress returns the address to which a POST tells a registry of a plugin. It is found anew
 // each time, from the root of the registry's API, which is the delivery's line.
-func signalAddress(ctx context.Context, client *http.Client, d outbox.Delivery) (string, error) {
+func (q *QHAna) signalAddress(ctx context.Context, client *http.Client, d outbox.Delivery) (string, error) {
+	if !q.isServing.Load() {
+		return "", errNotServing
+	}
 	api, err := askRegistry(ctx, client, rootOfLine(d.Line))
 	if err != nil {
 		return "", err

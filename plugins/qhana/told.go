@@ -59,10 +59,12 @@ func (q *QHAna) NoteChange() {
 // tellAgainAfter is how long Run waits before it uses a store again that has failed.
 const tellAgainAfter = time.Second
 
-// Run tells the registries of plugins that come, change and go, until ctx ends. What they were
-// told is kept: it begins with what has changed since an earlier host. Without registries it does
-// nothing.
+// Run tells the registries of plugins that come, change and go, until ctx ends; meanwhile clients
+// must reach the resources. What registries were told is kept: Run begins with what has changed
+// since an earlier host. Without registries it does nothing.
 func (q *QHAna) Run(ctx context.Context) {
+	q.isServing.Store(true)
+	defer q.isServing.Store(false)
 	told, err := q.readTold(ctx)
 	for ctx.Err() == nil {
 		if err == nil {
