@@ -76,6 +76,8 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 			verb = "activate"
 		}
 		return fmt.Errorf("%s; mend that and try again, or give up what it held: %s", text, c.commandLineForSameHost("plugin "+verb+" "+callsign+" --cold"))
+	case verb == putBackVerb:
+		return c.adviceForPutBack(callsign, text, err)
 	case hasAnyErrorNumber(err, thunder.Hibernated), hasAnyErrorNumber(err, thunder.Unavailable) && verb == "call":
 		return try(c.commandLineForSameHost("plugin activate " + callsign))
 	case hasAnyErrorNumber(err, thunder.NotSupported):
@@ -84,4 +86,19 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 		return try(c.commandLineForSameHost("plugin show " + callsign))
 	}
 	return errors.New(text)
+}
+
+// putBackVerb is what the host calls the work of images restore.
+const putBackVerb = "put an image back"
+
+// adviceForPutBack returns the error of images restore with what the user can do: end what runs,
+// undo what has changed since the image was made, or look at what is kept.
+func (c *client) adviceForPutBack(callsign, text string, err error) error {
+	switch {
+	case hasAnyErrorNumber(err, thunder.IllegalState, thunder.InProgress):
+		return fmt.Errorf("%s, and an image is put back only in the place of a plugin that neither runs nor sleeps; end it, which gives up what it holds now: %s", text, c.commandLineForSameHost("plugin deactivate "+callsign))
+	case strings.Contains(text, "stays aside"):
+		return fmt.Errorf("%s; undo that change and try again, the image is kept meanwhile", text)
+	}
+	return fmt.Errorf("%s; what is kept of it: %s images list", text, os.Args[0])
 }

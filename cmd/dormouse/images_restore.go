@@ -16,7 +16,7 @@ func imagesRestoreVerb(flags *flag.FlagSet) action {
 			params["generation"] = *generation
 		}
 		if _, err := c.call(ctx, "Controller.restoreimage", params); err != nil {
-			return fmt.Errorf("cannot restore the image of %s: %w", args[0], c.rewordWithAdvice(ctx, "put an image back", args[0], err))
+			return fmt.Errorf("cannot restore the image of %s: %w", args[0], c.rewordWithAdvice(ctx, putBackVerb, args[0], err))
 		}
 		t.printf("%s sleeps again, wake it with: dormouse plugin wake %s\n", args[0], args[0])
 		return nil

@@ -85,7 +85,7 @@ func TestImageIsRestored(t *testing.T) {
 	}
 	h := startHost(t, root, strings.ReplaceAll(ownCounter, "PROGRAM", program))
 	h.wait(t, "ready")
-	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!it is activated")
+	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!it is activated", "!plugin deactivate Counter")
 	h.dormouse(t, "call", "Counter.increment", `{"by":5}`).expect(t, exitDone)
 	h.dormouse(t, "plugin", "suspend", "Counter").expect(t, exitDone)
 	h.dormouse(t, "plugin", "hibernate", "Counter").expect(t, exitDone)
@@ -96,7 +96,7 @@ func TestImageIsRestored(t *testing.T) {
 	h.dormouse(t, "images", "check", "--root", root).expect(t, exitDone)
 
 	h.dormouse(t, "plugin", "deactivate", "Counter").expect(t, exitDone)
-	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!generation 1 stays aside", "!was replaced or changed")
+	h.dormouse(t, "images", "restore", "Counter").expect(t, exitFailed, "!generation 1 stays aside", "!was replaced or changed", "!undo that change and try again")
 	if err := os.WriteFile(program+".old", original, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -104,7 +104,7 @@ func TestImageIsRestored(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.dormouse(t, "images", "list", "--root", root).expect(t, exitDone, "aside", "yes")
-	h.dormouse(t, "images", "restore", "Counter", "--generation", "7").expect(t, exitFailed, "!there is no image")
+	h.dormouse(t, "images", "restore", "Counter", "--generation", "7").expect(t, exitFailed, "!there is no image", "!images list")
 	h.dormouse(t, "images", "restore", "Counter", "--generation", "1").expect(t, exitDone, "Counter sleeps again")
 	if r := h.dormouse(t, "plugin", "list").expect(t, exitDone, "hibernated"); strings.Contains(r.out, "lost") {
 		t.Errorf("what was made good is still told:\n%s", r.out)
