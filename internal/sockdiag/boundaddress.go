@@ -12,9 +12,14 @@ const listening = 10
 
 // FindBoundInode returns the inode of a socket of this machine that keeps others from binding
 // the address, 0 if there is none. The network is tcp or udp. A socket that listens goes
-// before one that is only bound or connected.
+// before one that is only bound or connected. Of TCP, kernels before 6.8 don't know those that are
+// only bound.
 func FindBoundInode(network string, address netip.AddrPort) (inode uint32) {
-	return findBoundIn("/proc/net", network, address)
+	inode = findBoundIn("/proc/net", network, address)
+	if inode == 0 && network == "tcp" {
+		inode = findBoundOnly(address)
+	}
+	return inode
 }
 
 // findBoundIn is FindBoundInode with the tables in dir.

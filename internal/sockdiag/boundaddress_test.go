@@ -52,3 +52,51 @@ func TestFindBoundInode(t *testing.T) {
 		})
 	}
 }
+
+// A TCP socket that is only bound is found, too, among many others.
+func TestFindBoundOnly(t *testing.T) {
+	bind := func(family int, at unix.Sockaddr) (fd int) {
+		fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		must(t, err)
+		t.Cleanup(func() { _ = unix.Close(fd) })
+		must(t, unix.Bind(fd, at))
+		return fd
+	}
+	for range 300 { // the answer comes in parts
+		bind(unix.AF_INET, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
+	}
+	for name, fd := range map[string]int{
+		"IPv4": bind(unix.AF_INET, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}),
+		"IPv6": bind(unix.AF_INET6, &unix.SockaddrInet6{Addr: [16]byte{15: 1}}),
+	} {
+		at, err := unix.Getsockname(fd)
+		must(t, err)
+		var address netip.AddrPort
+		switch at := at.(type) {
+		case *unix.SockaddrInet4:
+			address = netip.AddrPortFrom(netip.AddrFrom4(at.Addr), uint16(at.Port))
+		case *unix.SockaddrInet6:
+			address = netip.AddrPortFrom(netip.AddrFrom16(at.Addr), uint16(at.Port))
+		}
+		var st unix.Stat_t
+		must(t, unix.Fstat(fd, &st))
+		want := uint32(st.Ino)
+		if !tellsBoundOnly(t) {
+			want = 0
+		}
+		if inode := FindBoundInode("tcp", address); inode != want {
+			t.Errorf("%s: %s has inode %d, found %d", name, address, want, inode)
+		}
+	}
+}
+
+// tellsBoundOnly reports whether this kernel tells of such sockets.
+func tellsBoundOnly(t *testing.T) bool {
+	t.Helper()
+	var u unix.Utsname
+	must(t, unix.Uname(&u))
+	var major, minor int
+	_, err := fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
+	must(t, err)
+	return major > 6 || major == 6 && minor >= 8
+}
