@@ -52,6 +52,7 @@ var groups = []group{
 	{"queue", measureQueue},
 	{"backlog", measureBacklog},
 	{"flows", measureFlows},
+	{"webhooks", measureWebhooks},
 	{"activation", measureActivation},
 	{"switch", measureSwitch},
 	{"store", measureStore},
@@ -88,13 +89,20 @@ func main() {
 		}
 		return
 	}
+	if len(os.Args) > 2 && os.Args[1] == deliverVerb { // likewise
+		if err := printDelivering(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	var names []string
 	for _, g := range groups {
 		names = append(names, g.name)
 	}
 	runs := flag.Int("runs", 9, "counted runs of each measurement")
 	bin := flag.String("bin", "bin", "where make build put dormouse and the plugins")
-	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; unpack, install, synchronize, queue, backlog, flows, store, calls and websockets need neither CRIU nor root")
+	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; unpack, install, synchronize, queue, backlog, flows, webhooks, store, calls and websockets need neither CRIU nor root")
 	limit := flag.Duration("limit", 12*time.Minute, "no group begins later than this")
 	flag.Parse()
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // a reader that has seen enough must not end the clearing away
