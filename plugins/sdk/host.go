@@ -26,8 +26,9 @@ import (
 // WatchAll and WatchSubsystems go on by themselves. A plugin needs no code for
 // this.
 type Host struct {
-	conn *hostConn
-	as   string // the virtual plugin that calls, "" for the plugin itself
+	conn  *hostConn
+	as    string // the virtual plugin that calls, "" for the plugin itself
+	tasks *tasks // those that the plugin works on
 }
 
 // Status returns the present state and the configuration of an instance. It neither

@@ -1,6 +1,6 @@
 // Package sdk is for authors of plugins. A plugin is a Go type with two methods,
 // Initialize and Deinitialize, which main passes to Serve. It can do more by
-// implementing Describer, Dispatcher, Processor, Suspender, BeforeCheckpointer,
+// implementing Describer, Dispatcher, Processor, TaskRunner, Suspender, BeforeCheckpointer,
 // AfterRestorer, WebServer or Registrar; Serve checks for these interfaces once, when it starts.
 //
 // The host may hibernate a plugin whenever the plugin is suspended and no call is
@@ -143,6 +143,8 @@ type Information struct {
 	// MaxWebBody is how many bytes the body of an HTTP request to the plugin may have; 0
 	// stands for 32 MiB. See WebServer.
 	MaxWebBody uint64
+	// Tasks are how the host treats tasks of the plugin, see TaskRunner.
+	Tasks TaskRules
 }
 
 // Version is a plugin's version.

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"dormouse/plugins/tasks/taskspb"
 	"dormouse/shell/shellpb"
 	"dormouse/shell/webpb"
 	"dormouse/statecontrol"
@@ -40,6 +41,8 @@ type server struct {
 	control *stateControl
 	before  BeforeCheckpointer
 	after   AfterRestorer
+
+	tasks *tasks // that the plugin works on
 
 	host         atomic.Pointer[hostConn] // nil before Initialize
 	own          atomic.Pointer[string]   // the callsign of the instance, nil before Initialize
@@ -71,6 +74,7 @@ func newServer(p Plugin, log *slog.Logger) *server {
 		s.methods = d.Methods()
 	}
 	s.flows, _ = p.(Processor)
+	s.tasks = newTasks(p, about.Tasks, log)
 	if c, ok := p.(Suspender); ok {
 		s.control = newStateControl(c)
 	}
@@ -88,6 +92,11 @@ func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	shellpb.RegisterHooksServer(listed, s)
 	if s.flows != nil {
 		shellpb.RegisterFlowServer(listed, s)
+	}
+	if s.tasks.runner != nil {
+		taskspb.RegisterWorkerServer(listed, s.tasks)
+	} else {
+		taskspb.RegisterWorkerServer(r, s.tasks) // for tasks that the plugin creates itself
 	}
 	if s.control != nil {
 		statecontrolpb.RegisterStateControlServer(listed, s.control)
@@ -167,13 +176,15 @@ func (s *server) Initialize(ctx context.Context, r *shellpb.InitializeRequest) (
 	s.host.Store(host)
 	callsign := r.GetCallsign()
 	s.own.Store(&callsign)
+	own := &Host{conn: host, tasks: s.tasks}
+	s.tasks.begin(own, callsign)
 	err := s.plugin.Initialize(ctx, &Instance{
 		Callsign:      r.GetCallsign(),
 		Configuration: r.GetConfiguration(),
 		Persistent:    r.GetPaths().GetPersistent(),
 		Volatile:      r.GetPaths().GetVolatile(),
 		Data:          r.GetPaths().GetData(),
-		Host:          &Host{conn: host},
+		Host:          own,
 		Log:           s.log,
 		events:        s.events,
 		control:       s.control,
@@ -213,6 +224,7 @@ func (s *server) deinitializeOnce(ctx context.Context, why Reason) (err error) {
 		if !s.initialized.CompareAndSwap(true, false) {
 			return
 		}
+		s.tasks.endAll(ctx)
 		if err = s.plugin.Deinitialize(ctx, why); err != nil {
 			s.log.Error("cannot deinitialize in order", "error", err)
 		}

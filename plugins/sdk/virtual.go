@@ -134,7 +134,7 @@ func (h *Host) As(callsign string) *Host {
 	if h == nil {
 		return nil
 	}
-	return &Host{h.conn, callsign}
+	return &Host{h.conn, callsign, h.tasks}
 }
 
 // EmitFor is EmitAt for a virtual plugin of this plugin: the event is sent to the clients that

@@ -37,6 +37,9 @@ func (t *Tasks) update(ctx context.Context, owner string, r *taskspb.UpdateReque
 	if err != nil {
 		return nil, fmt.Errorf("cannot change the task: %w", err)
 	}
+	if answer.GetStep().GetSubmitted() { // the plugin, which has just begun, waits for the values now
+		t.attend(owner)
+	}
 	return answer, nil
 }
 

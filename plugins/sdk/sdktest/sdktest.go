@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -40,6 +41,7 @@ import (
 	"dormouse/internal/ownedtree"
 	"dormouse/plugins/host"
 	"dormouse/plugins/sdk"
+	"dormouse/plugins/tasks"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
 	"dormouse/statecontrol"
@@ -181,7 +183,7 @@ func startHarness(tb testing.TB, o Options) (*Harness, error) {
 	h.callsign = config.Callsign
 	h.fillState(o.State)
 	ctx := context.WithoutCancel(tb.Context())
-	for _, callsign := range append(o.Beside, config.Callsign) {
+	for _, callsign := range slices.Concat([]string{tasks.Callsign}, o.Beside, []string{config.Callsign}) {
 		h.shell, _ = h.host.Supervisor.Shell(callsign)
 		if err := h.shell.Activate(ctx, shell.Requested); err != nil {
 			return h, fmt.Errorf("%s: %w", callsign, err)

@@ -108,6 +108,7 @@ func (p *parrot) Methods() sdk.Methods {
 	maps.Copy(methods, p.subsystemMethods())
 	maps.Copy(methods, p.timeMethods())
 	maps.Copy(methods, p.stateMethods())
+	maps.Copy(methods, p.taskMethods())
 	maps.Copy(methods, p.virtualMethods())
 	return methods
 }
