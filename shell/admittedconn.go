@@ -33,6 +33,10 @@ type admittedConn struct {
 // method never waits for the instance or wakes it.
 func (c admittedConn) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	send := func(ctx context.Context) error { return c.to.Invoke(ctx, method, args, reply, opts...) }
+	send, err := c.s.checkedBy(func(now contract) error { return c.s.checkQuestion(now, method, args) }, send)
+	if err != nil {
+		return err
+	}
 	if isProbeMethod(method) {
 		return c.s.callAsProbe(ctx, send)
 	}

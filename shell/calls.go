@@ -14,16 +14,23 @@ import (
 
 // Invoke runs a method of the plugin within the instance's call timeout. The error is a
 // *PluginError if the plugin answered with an error. It wraps ErrUnavailable, ErrHibernated
-// or ErrBusy if the instance takes no call now, ErrNotAnswered if the plugin ended before it
+// or ErrBusy if the instance takes no call now, ErrInvalidParams if a type of the plugin does not
+// allow the parameters, ErrNotAnswered if the plugin ended before it
 // answered, and is a *CallTimeoutError if no answer came in time.
 func (s *Shell) Invoke(ctx context.Context, c Call) (result json.RawMessage, err error) {
+	send := func(ctx context.Context) (err error) {
+		result, err = s.backend.Invoke(ctx, c)
+		return err
+	}
+	if c.Callsign == "" {
+		if send, err = s.checkedBy(func(now contract) error { return now.check(c.Method, c.Params) }, send); err != nil {
+			return nil, err
+		}
+	}
 	if s.virtual != nil {
-		result, err = s.invokeVirtual(ctx, c)
+		err = s.sendVirtual(ctx, send)
 	} else {
-		err = s.admitAndCallPlugin(ctx, len(c.Params), func(ctx context.Context) (err error) {
-			result, err = s.backend.Invoke(ctx, c)
-			return err
-		})
+		err = s.admitAndCallPlugin(ctx, len(c.Params), send)
 	}
 	if c.Callsign == "" {
 		s.rememberMethodFromError(c.Method, err)

@@ -38,6 +38,8 @@ type Shell struct {
 	refusal            func() error
 	onDismissed        func()
 	onDescribed        func()
+	declared           func() Profile           // nil for an instance of which nothing else says anything
+	contract           atomic.Pointer[contract] // nil for a plugin without schemas
 	onPostMortem       func(why Reason, err error, evidence func() Evidence)
 	onLost             func(Loss)
 
@@ -102,6 +104,9 @@ type Options struct {
 	// Described, if not nil, is called when the plugin describes itself in another way than
 	// before. It must not block. New may call it.
 	Described func()
+	// Declared, if not nil, returns what a package says of the instance, besides what its plugin
+	// says itself. It must not block.
+	Declared func() Profile
 	// PostMortem, if not nil, is called before the process of a plugin is cleared away.
 	// evidence collects what the backend can find out about the end.
 	PostMortem func(why Reason, err error, evidence func() Evidence)
@@ -128,6 +133,7 @@ func New(o Options) *Shell {
 		refusal:            o.Refusal,
 		onDismissed:        o.Dismissed,
 		onDescribed:        o.Described,
+		declared:           o.Declared,
 		onPostMortem:       o.PostMortem,
 		onLost:             o.Lost,
 		lane:               newLane(o.Config.Callsign),
@@ -468,6 +474,9 @@ func (s *Shell) setInformation(i Information) {
 	same := s.info.describesLike(i)
 	s.info = i
 	s.mu.Unlock()
+	if profile, _ := s.Profile(); !same || s.declared != nil {
+		s.contract.Store(newContractOrNil(profile))
+	}
 	if !same {
 		s.onDescribed()
 	}

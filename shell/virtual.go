@@ -2,7 +2,6 @@ package shell
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -295,13 +294,12 @@ func (s *Shell) whyNoVirtualCall() error {
 	return nil
 }
 
-// invokeVirtual is Invoke of a virtual plugin: the parent's shell admits the call.
-func (s *Shell) invokeVirtual(ctx context.Context, c Call) (json.RawMessage, error) {
+// sendVirtual runs send for a call of a virtual plugin: the parent's shell admits the call.
+func (s *Shell) sendVirtual(ctx context.Context, send func(context.Context) error) error {
 	if err := s.whyNoVirtualCall(); err != nil {
-		return nil, err
+		return err
 	}
-	result, err := s.backend.Invoke(ctx, c)
-	return result, s.withParentNamed(err)
+	return s.withParentNamed(send(ctx))
 }
 
 // withParentNamed returns an error of the parent's shell with the name of the parent, so that a
@@ -321,7 +319,12 @@ func (c virtualConn) Invoke(ctx context.Context, method string, args, reply any,
 	if err := c.s.whyNoVirtualCall(); err != nil {
 		return err
 	}
-	return c.s.withParentNamed(c.s.virtual.Conn().Invoke(ctx, method, args, reply, opts...))
+	send := func(ctx context.Context) error { return c.s.virtual.Conn().Invoke(ctx, method, args, reply, opts...) }
+	send, err := c.s.checkedBy(func(now contract) error { return c.s.checkQuestion(now, method, args) }, send)
+	if err != nil {
+		return err
+	}
+	return c.s.withParentNamed(send(ctx))
 }
 
 // NewStream opens a stream, see grpc.ClientConnInterface.

@@ -1,6 +1,12 @@
 package supervisor
 
-import "dormouse/shell"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"dormouse/shell"
+)
 
 // Profile returns what others find the instance of that callsign by, also while it sleeps or
 // is down; false if there is no such instance, or its program was never asked.
@@ -9,6 +15,90 @@ func (s *Supervisor) Profile(callsign string) (shell.Profile, bool) {
 	if !ok {
 		return shell.Profile{}, false
 	}
-	about := sh.BriefStatus().Information
-	return about.Profile, about.Class != ""
+	return sh.Profile()
+}
+
+// Provider is an instance that others may use.
+type Provider struct {
+	Callsign string
+	// Type is the one that was looked for; zero if only tags were.
+	Type    shell.Type
+	Profile shell.Profile
+	// State is that of the instance now.
+	State shell.State
+	// Delivers reports whether a call that comes now is delivered, at once or when the
+	// instance has been started or woken.
+	Delivers bool
+}
+
+// Find returns the instances that provide what u looks for, except for the one of the callsign
+// own: those first that deliver calls, then those with the highest version. The error says that
+// u is not valid.
+func (s *Supervisor) Find(own string, u shell.Use) ([]Provider, error) {
+	if err := u.Check(); err != nil {
+		return nil, fmt.Errorf("cannot look for a plugin: %w", err)
+	}
+	var found []Provider
+	for _, sh := range s.Shells() {
+		profile, known := sh.Profile()
+		if !known || sh.Callsign() == own {
+			continue
+		}
+		if provided, matches := u.FindIn(profile); matches {
+			found = append(found, Provider{sh.Callsign(), provided, profile, sh.State(), sh.DeliversCalls()})
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Provider) int {
+		switch {
+		case a.Delivers != b.Delivers && a.Delivers:
+			return -1
+		case a.Delivers != b.Delivers:
+			return 1
+		}
+		return shell.CompareVersions(b.Type.Version, a.Type.Version)
+	})
+	return found, nil
+}
+
+// UnmetUse says why a use of an instance does not lead to one provider.
+type UnmetUse struct {
+	Callsign string // of the user
+	Use      shell.Use
+	// Candidates are the callsigns of the providers, of which there are none or several.
+	Candidates []string
+}
+
+// String says what is missing or ambiguous, and what to do.
+func (u UnmetUse) String() string {
+	if len(u.Candidates) == 0 {
+		return fmt.Sprintf("%s uses %s, which no instance provides", u.Callsign, u.Use)
+	}
+	text := fmt.Sprintf("%s uses %s, which is ambiguous: %s provide it", u.Callsign, u.Use, strings.Join(u.Candidates, ", "))
+	if u.Use.Parameter != "" {
+		text += fmt.Sprintf("; name one as %q in its configuration", u.Use.Parameter)
+	}
+	return text
+}
+
+// UnmetUses returns what the instance of that callsign uses, and what no instance provides or
+// several do while its configuration names none of them.
+func (s *Supervisor) UnmetUses(callsign string) (unmet []UnmetUse) {
+	sh, ok := s.Shell(callsign)
+	if !ok {
+		return nil
+	}
+	profile, _ := sh.Profile()
+	for _, u := range profile.Uses {
+		providers, _ := s.Find(callsign, u)
+		var candidates []string
+		for _, p := range providers {
+			candidates = append(candidates, p.Callsign)
+		}
+		slices.Sort(candidates)
+		named, _ := sh.Config().Configuration[u.Parameter].(string)
+		if len(candidates) != 1 && !slices.Contains(candidates, named) {
+			unmet = append(unmet, UnmetUse{callsign, u, candidates})
+		}
+	}
+	return unmet
 }

@@ -67,6 +67,9 @@ func (v Virtual) normalized() (Virtual, error) {
 	if _, err := v.table(); err != nil {
 		return v, fmt.Errorf("%w: %w", ErrBadVirtual, err)
 	}
+	if err := v.Profile.Check(); err != nil {
+		return v, fmt.Errorf("%w: its profile: %w", ErrBadVirtual, err)
+	}
 	profile, err := json.Marshal(v.Profile)
 	if err != nil {
 		return v, fmt.Errorf("%w: a schema in its profile is not JSON: %w", ErrBadVirtual, err)

@@ -70,6 +70,15 @@ func (f *frame) stamp(method, caller, callsign string) {
 	f.data = append(f.data, mem.SliceBuffer(fields))
 }
 
+var _ shell.Question = (*frame)(nil)
+
+// InvokeRequest returns the request of the Dispatcher's Invoke that the frame is.
+func (f *frame) InvokeRequest() (*shellpb.InvokeRequest, error) {
+	var r shellpb.InvokeRequest
+	err := protobuf.Unmarshal(f.data, &r)
+	return &r, err
+}
+
 // appendText appends a field of text to a message in protobuf's format.
 func appendText(message []byte, number protowire.Number, text string) []byte {
 	return protowire.AppendString(protowire.AppendTag(message, number, protowire.BytesType), text)

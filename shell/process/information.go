@@ -2,7 +2,9 @@ package process
 
 import (
 	"fmt"
+	"slices"
 
+	"dormouse/shell"
 	"dormouse/shell/shellpb"
 )
 
@@ -34,6 +36,20 @@ func checkInformation(info *shellpb.InformationResponse) error {
 	} {
 		if err := checkNames(list.of, list.names); err != nil {
 			return err
+		}
+	}
+	return checkProfile(info)
+}
+
+// checkProfile returns an error if others could not use what a plugin says of itself for them.
+func checkProfile(info *shellpb.InformationResponse) error {
+	profile := shell.ProfileFromProto(info.GetProfile())
+	if err := profile.Check(); err != nil {
+		return fmt.Errorf("its profile: %w", err)
+	}
+	for _, t := range profile.Provides {
+		if t.Service != "" && !slices.Contains(info.GetServices(), t.Service) {
+			return fmt.Errorf("its profile: the type %q: the plugin does not list the service %s", t.Name, t.Service)
 		}
 	}
 	return nil

@@ -15,6 +15,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/regularfile"
+	"dormouse/internal/schema"
 	"dormouse/internal/tomltable"
 )
 
@@ -197,7 +198,7 @@ func (r *reading) checkFiles(dir string) {
 	}
 	text, err := regularfile.Read(filepath.Join(dir, m.SchemaFile), maxSize)
 	if err == nil {
-		m.schema, err = parseSchema(text)
+		m.schema, err = schema.Compile(text)
 	}
 	if err != nil {
 		r.top.AddProblem("schema", "key \"schema\" %s: %s: %w", r.top.Name, m.SchemaFile, err)

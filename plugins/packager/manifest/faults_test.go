@@ -192,7 +192,7 @@ func TestOverlays(t *testing.T) {
 	}
 	overlays[1].Keys.Values = map[string]any{"configuration": map[string]any{"start": int64(-1)}}
 	_, err = m.Plugins(dir, overlays)
-	const wantError = "d.toml:9: the configuration of Third is not as the package wants it: at /properties/start: minimum: -1 is less than 0"
+	const wantError = "d.toml:9: the configuration of Third is not as the package wants it: /start does not fit: minimum: -1 is less than 0"
 	if err == nil || err.Error() != wantError {
 		t.Errorf("got %v, want %s", err, wantError)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/regularfile"
+	"dormouse/internal/schema"
 )
 
 // FileName is the name of the manifest in the top directory of a package.
@@ -52,7 +53,7 @@ type Manifest struct {
 
 	Privileges Privileges
 
-	schema *schema // nil unless Read has read it
+	schema *schema.Schema // nil unless Read has read it
 }
 
 // Provided is a type of plugin that the package is, at a version.
@@ -149,7 +150,7 @@ func (m Manifest) Plugins(dir string, overlays []configs.Overlay) ([]configs.Plu
 	for _, keys := range m.instances(dir, overlays) {
 		p, err := keys.Plugin(nil)
 		if err == nil && m.schema != nil {
-			err = m.schema.check(p, keys)
+			err = checkConfiguration(m.schema, p, keys)
 		}
 		plugins, errs = append(plugins, p), append(errs, err)
 	}
