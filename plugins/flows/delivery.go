@@ -20,6 +20,8 @@ const (
 	lastPause  = 10 * time.Second
 
 	parallelPause = time.Second // of one place among several
+
+	workerIdle = time.Second // how long a worker waits for its next message
 )
 
 // delivery gives the messages of one flow to its plugin, while the flow is declared and the
@@ -33,6 +35,9 @@ type delivery struct {
 
 	working sync.WaitGroup
 	places  chan struct{} // has a word for each message that is under way
+	// handed passes messages to workers that are idle. The stack of a goroutine grows on the way
+	// of a call to the plugin, so one is used for many messages.
+	handed chan *queue.Taken
 }
 
 // startDeliveryLocked begins to deliver the messages of a flow that is declared, if deliveries
@@ -45,7 +50,7 @@ func (f *Flows) startDeliveryLocked(w *flow) {
 		return
 	}
 	ctx, stop := context.WithCancel(f.running)
-	d := &delivery{flows: f, flow: w, stop: stop, calls: f.running, places: make(chan struct{}, max(s.Parallel, 1))}
+	d := &delivery{flows: f, flow: w, stop: stop, calls: f.running, places: make(chan struct{}, max(s.Parallel, 1)), handed: make(chan *queue.Taken)}
 	w.mu.Lock()
 	w.delivery = d
 	w.mu.Unlock()
@@ -97,15 +102,39 @@ func (d *delivery) takeAndDeliver(ctx context.Context) (placeTaken bool) {
 		d.hinder(ctx, d.deliver(ctx, t))
 		return false
 	}
-	d.working.Go(func() {
-		defer func() { <-d.places }()
-		why := d.deliver(ctx, t)
-		d.flow.setHindrance(why)
-		if why != "" {
-			waitAny(ctx, d.flows.nextChange(), nil, parallelPause)
-		}
-	})
+	select {
+	case d.handed <- t:
+	default:
+		d.working.Go(func() { d.work(ctx, t) })
+	}
 	return true
+}
+
+// work delivers a message, and others that are handed to it, until none is for a while.
+func (d *delivery) work(ctx context.Context, t *queue.Taken) {
+	idle := time.NewTimer(workerIdle)
+	defer idle.Stop()
+	for {
+		d.deliverInPlace(ctx, t)
+		idle.Reset(workerIdle)
+		select {
+		case t = <-d.handed:
+		case <-idle.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// deliverInPlace delivers a message in one of several places, and leaves the place.
+func (d *delivery) deliverInPlace(ctx context.Context, t *queue.Taken) {
+	defer func() { <-d.places }()
+	why := d.deliver(ctx, t)
+	d.flow.setHindrance(why)
+	if why != "" {
+		waitAny(ctx, d.flows.nextChange(), nil, parallelPause)
+	}
 }
 
 // hinder notes why a message could not be delivered, and waits until something changes or the
