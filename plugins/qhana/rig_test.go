@@ -71,7 +71,7 @@ func newRig(t *testing.T, instances []Instance, registries ...string) *rig {
 // run tells the registries until the test ends, or the returned function is called.
 func (r *rig) run(t *testing.T) (stop func()) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
 	running.Go(func() { r.QHAna.Run(ctx) })
 	running.Go(func() { r.outbox.Run(ctx) })

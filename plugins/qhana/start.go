@@ -50,7 +50,7 @@ func (q *QHAna) start(w http.ResponseWriter, r *http.Request, p listed) {
 	}
 	t, err := q.Tasks.Start(r.Context(), p.Callsign, cmp.Or(p.Profile.Title, p.name), values.values, callback)
 	if err != nil {
-		q.respondError(w, err)
+		q.respondRefused(w, r, err, values, schema, q.startPage(p, callback))
 		return
 	}
 	redirect(w, http.StatusSeeOther, q.taskAddress(t.GetId()))
@@ -79,14 +79,20 @@ func isWebhook(text string) bool {
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != ""
 }
 
+// respondRefused answers with an error of the tasks, which may be that the values are not taken.
+func (q *QHAna) respondRefused(w http.ResponseWriter, r *http.Request, err error, values sent, schema *forms.Schema, page forms.Page) {
+	if q.Tasks.HTTPStatus(err) != http.StatusUnprocessableEntity {
+		q.respondError(w, err)
+		return
+	}
+	values.errors = forms.Errors{forms.Whole: {err.Error()}}
+	values.respondWrong(w, r, schema, page)
+}
+
 // respondError answers with an error of the tasks.
 func (q *QHAna) respondError(w http.ResponseWriter, err error) {
 	status := q.Tasks.HTTPStatus(err)
-	switch status {
-	case http.StatusUnprocessableEntity:
-		respondErrors(w, "json", forms.Errors{forms.Whole: {err.Error()}})
-		return
-	case http.StatusServiceUnavailable:
+	if status == http.StatusServiceUnavailable {
 		w.Header().Set("Retry-After", "1")
 	}
 	respondProblem(w, status, err.Error())

@@ -24,7 +24,7 @@ func (q *QHAna) submit(w http.ResponseWriter, r *http.Request, t *taskspb.Task, 
 		return
 	}
 	if err := q.Tasks.Submit(r.Context(), t.GetId(), s.GetId(), values.values); err != nil {
-		q.respondError(w, err)
+		q.respondRefused(w, r, err, values, schema, q.stepPage(t, s))
 		return
 	}
 	redirect(w, http.StatusSeeOther, q.taskAddress(t.GetId()))

@@ -37,6 +37,10 @@ func (q *QHAna) subscribe(w http.ResponseWriter, r *http.Request, task string) {
 	} else {
 		err = q.Tasks.Unsubscribe(r.Context(), task, c.WebhookHref, c.event, c.Event == nil)
 	}
+	if err != nil && q.Tasks.HTTPStatus(err) == http.StatusUnprocessableEntity {
+		respondErrors(w, "json", forms.Errors{"webhookHref": {err.Error()}})
+		return
+	}
 	if err != nil {
 		q.respondError(w, err)
 		return

@@ -177,6 +177,10 @@ func TestSubmit(t *testing.T) {
 	if got := r.do(t, "POST", step, "features=http://a.example/", contentType, formType); got.status != 422 || !strings.Contains(got.body, errRefused.Error()) {
 		t.Errorf("%d %s", got.status, got.body)
 	}
+	if got := r.do(t, "POST", step, "features=http://a.example/", contentType, formType, "Accept", "text/html"); got.status != 422 ||
+		!strings.Contains(got.body, `<p class="error">`+errRefused.Error()) || !strings.Contains(got.body, `value="http://a.example/"`) {
+		t.Errorf("a browser: %d %s", got.status, got.body)
+	}
 	page := r.do(t, "GET", step+"ui/", "")
 	for _, want := range []string{"<h1>Pass &lt;data&gt;</h1>", `action="` + r.server.URL + step, `name="features" type="url" value="" required`} {
 		if !strings.Contains(page.body, want) {

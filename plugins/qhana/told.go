@@ -56,6 +56,10 @@ func (q *QHAna) NoteChange() {
 	}
 }
 
+// tellPause is how long Run waits after it has told of changes: those that come meanwhile are told
+// of together.
+const tellPause = 50 * time.Millisecond
+
 // tellAgainAfter is how long Run waits before it uses a store again that has failed.
 const tellAgainAfter = time.Second
 
@@ -79,6 +83,7 @@ func (q *QHAna) Run(ctx context.Context) {
 		if len(q.Registries) == 0 {
 			return
 		}
+		waitFor(ctx, tellPause)
 		select {
 		case <-q.changed:
 		case <-ctx.Done():

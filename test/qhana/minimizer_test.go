@@ -84,7 +84,7 @@ func (m *minimizer) ask(method, address string, body, answer any) error {
 	if err != nil {
 		return err
 	}
-	request, err := http.NewRequest(method, address, bytes.NewReader(text)) //nolint:noctx // the client has a time limit
+	request, err := http.NewRequest(method, address, bytes.NewReader(text))
 	if err != nil {
 		return err
 	}

@@ -179,10 +179,16 @@ func get(t *testing.T, address string) (status int, header http.Header, body str
 	if err != nil {
 		t.Fatal(err)
 	}
+	return response.StatusCode, response.Header, bodyOf(t, response)
+}
+
+// bodyOf returns the body of a response.
+func bodyOf(t *testing.T, response *http.Response) string {
+	t.Helper()
 	defer response.Body.Close()
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response.StatusCode, response.Header, string(text)
+	return string(text)
 }

@@ -230,7 +230,7 @@ func (r *Registry) look(address string) {
 
 // fetch returns the JSON at an address.
 func (r *Registry) fetch(address string) (status int, value map[string]any, err error) {
-	response, err := r.client.Get(address) //nolint:noctx // the client has a time limit
+	response, err := r.client.Get(address)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -217,14 +217,14 @@ func (r *Runner) call(href, source, event string) {
 	query.Set("source", source)
 	query.Set("event", event)
 	u.RawQuery = query.Encode()
-	if response, err := r.Client.Post(u.String(), "", nil); err == nil { //nolint:noctx // the client has a time limit
+	if response, err := r.Client.Post(u.String(), "", nil); err == nil {
 		_ = response.Body.Close()
 	}
 }
 
 // Get returns the task at an address, whoever hosts it.
 func (r *Runner) Get(address string) (record TaskRecord, err error) {
-	response, err := r.Client.Get(address) //nolint:noctx // the client has a time limit
+	response, err := r.Client.Get(address)
 	if err != nil {
 		return record, err
 	}
@@ -243,7 +243,7 @@ func (r *Runner) Submit(address string, form url.Values) (task string, err error
 	if form != nil {
 		contentType, body = "application/x-www-form-urlencoded", form.Encode()
 	}
-	request, err := http.NewRequest(http.MethodPost, address, strings.NewReader(body)) //nolint:noctx // the client has a time limit
+	request, err := http.NewRequest(http.MethodPost, address, strings.NewReader(body))
 	if err != nil {
 		return "", err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"html"
 	"io"
 	"net/http"
 	"strings"
@@ -25,7 +26,8 @@ import (
 
 func main() { sdk.Serve(&objective{problems: make(map[string]*problem)}) }
 
-// child is the callsign of the virtual plugin whose tasks the plugin runs.
+// child is the callsign of the virtual plugin that the plugin makes. Tests make others, of which it
+// runs the tasks, too.
 const child = "Hinge"
 
 // objective is the plugin.
@@ -71,9 +73,9 @@ func (o *objective) Deinitialize(context.Context, sdk.Reason) error { return nil
 
 func (o *objective) Register(r grpc.ServiceRegistrar) { taskspb.RegisterWorkerServer(r, o) }
 
-// asChild returns a context for calls that are the virtual plugin's.
-func asChild(ctx context.Context) context.Context {
-	return metadata.AppendToOutgoingContext(ctx, "dormouse-as", child)
+// as returns a context for calls of the virtual plugin, which go on when ctx ends.
+func as(ctx context.Context, callsign string) context.Context {
+	return metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), "dormouse-as", callsign)
 }
 
 // Run waits for the data.
@@ -85,7 +87,7 @@ func (o *objective) Run(ctx context.Context, r *taskspb.RunRequest) (*taskspb.Ru
 	o.mu.Lock()
 	o.problems[r.GetTask().GetId()] = &problem{c: given.C}
 	o.mu.Unlock()
-	_, err := o.tasks.Update(asChild(context.WithoutCancel(ctx)), &taskspb.UpdateRequest{
+	_, err := o.tasks.Update(as(ctx, r.GetTask().GetCallsign()), &taskspb.UpdateRequest{
 		Task: r.GetTask().GetId(), Log: []string{"waits for data"},
 		AddStep: &taskspb.Step{Id: "pass_data", Title: "Pass the data", Schema: []byte(
 			`{"type":"object","properties":{"features":{"type":"string","format":"uri"},"target":{"type":"string","format":"uri"}},"required":["features","target"]}`)},
@@ -95,7 +97,7 @@ func (o *objective) Run(ctx context.Context, r *taskspb.RunRequest) (*taskspb.Ru
 
 // Submit takes the data, or ends the evaluation.
 func (o *objective) Submit(ctx context.Context, r *taskspb.WorkerSubmitRequest) (*taskspb.WorkerSubmitResponse, error) {
-	ctx = asChild(context.WithoutCancel(ctx))
+	ctx = as(ctx, r.GetCallsign())
 	switch r.GetStep().GetId() {
 	case "pass_data":
 		return &taskspb.WorkerSubmitResponse{}, o.takeData(ctx, r.GetTask(), r.GetStep().GetValues())
@@ -181,9 +183,16 @@ func fetch(ctx context.Context, address string, to any) error {
 	return json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(to)
 }
 
-// Web answers of/TASK/weights and of/TASK/evaluate.
+// Web answers of/TASK/weights and of/TASK/evaluate, and has a page for people with a file beside it.
 func (o *objective) Web() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("GET /pages/start.html", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = fmt.Fprintf(w, "<link rel=\"stylesheet\" href=\"style.css\">\n<form method=\"post\" action=\"%s\"><input name=\"c\"></form>\n", html.EscapeString(r.Header.Get("Form-Action")))
+	})
+	mux.HandleFunc("GET /pages/style.css", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/css")
+		_, _ = io.WriteString(w, "form { margin: 1em }")
+	})
 	mux.HandleFunc("GET /of/{task}/weights", func(w http.ResponseWriter, r *http.Request) {
 		o.mu.Lock()
 		defer o.mu.Unlock()
