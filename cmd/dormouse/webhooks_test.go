@@ -25,6 +25,8 @@ func TestWebhookVerbs(t *testing.T) {
 	if metrics := h.get(t, "/metrics"); !strings.Contains(metrics, "\ndormouse_outbox_deliveries 0\n") {
 		t.Error("there are no metrics")
 	}
+	h.dormouse(t, "plugin", "deactivate", "Webhooks").expect(t, exitDone, "Webhooks deactivated")
+	h.dormouse(t, "plugin", "activate", "Webhooks").expect(t, exitDone, "Webhooks activated")
 	rewrite(t, configOf(h.cmd.Args), "[webhooks]\nallow = [\":8443\"]\n")
 	if told := h.hangUp(t, 1); !strings.Contains(told, "webhooks: adjusted, allow differs") {
 		t.Errorf("told %q", told)
