@@ -62,6 +62,7 @@ func runWith(t *testing.T, change func(*Options), test func(*rig)) {
 			PersistentDir:       r.dataDir,
 			RemoveInstanceFiles: func(callsign string) error { return os.RemoveAll(r.dataDir(callsign)) },
 			Flows:               r.flows.functions(),
+			State:               State{Keep: r.keepState, PutBack: r.putStateBack},
 		}
 		r.options.Config.Bundled = filepath.Join(root, "bundled")
 		if change != nil {
@@ -119,6 +120,30 @@ func (r *rig) restart(change func()) {
 
 func (r *rig) dataDir(callsign string) string { return filepath.Join(r.root, "persistent", callsign) }
 
+// stateFile is what an instance keeps with the host.
+func (r *rig) stateFile(callsign string) string { return filepath.Join(r.root, "state-of-"+callsign) }
+
+// keepState and putStateBack are the State of the packages.
+func (r *rig) keepState(_ context.Context, callsign, dir string) error {
+	text, err := os.ReadFile(r.stateFile(callsign))
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, callsign), text, 0o600)
+}
+
+func (r *rig) putStateBack(_ context.Context, dir string) error {
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		text, rerr := os.ReadFile(filepath.Join(dir, e.Name()))
+		err = errors.Join(err, rerr, os.WriteFile(r.stateFile(e.Name()), text, 0o600))
+	}
+	return err
+}
+
 // behavior is what the configuration of a plugin says of it.
 type behavior struct {
 	Writes string `json:"writes"`
@@ -165,7 +190,7 @@ func (r *rig) newPlugin(config func() configs.Plugin, sink shell.Sink) shell.Bac
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
-		if err := appendTo(filepath.Join(dir, "data"), b.Writes); err != nil {
+		if err := errors.Join(appendTo(filepath.Join(dir, "data"), b.Writes), appendTo(r.stateFile(config().Callsign), b.Writes)); err != nil {
 			return err
 		}
 		p.Write(time.Now(), "version "+b.Writes+" begins")
@@ -329,6 +354,11 @@ func (r *rig) expect(status, version, data string) {
 	}
 	if got := r.data("P"); got != data {
 		r.Errorf("the data is %q, want %q", got, data)
+	}
+	if _, err := os.Stat(r.dataDir("P")); err == nil { // else it was purged
+		if state, err := os.ReadFile(r.stateFile("P")); string(state) != data {
+			r.Errorf("the state is %q (%v), want %q", state, err, data)
+		}
 	}
 }
 

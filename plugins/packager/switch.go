@@ -256,27 +256,22 @@ func (o *operation) noteKept(callsign string) error {
 	return o.enterPhase(records.Switching, func(r *records.Record) { r.Operation.NoteKept(callsign) })
 }
 
-// keepData keeps the state and the data of an instance as the version before left them.
+// keepData keeps the data and the state of an instance as the version before left them. Data that
+// is larger than it may be is not kept if the new version has the same format, and then the state
+// is not either: a rollback puts both back, or neither.
 func (o *operation) keepData(ctx context.Context, before, after candidate, callsign string) error {
-	if keep := o.p.options.State.Keep; keep != nil {
-		err := o.p.dirs.KeepState(o.name, before.version.Digest, callsign, func(dir string) error { return keep(ctx, callsign, dir) })
-		if err != nil {
-			return err
-		}
-	}
-	return o.keepFiles(ctx, before, after, callsign)
-}
-
-// keepFiles keeps the data of an instance as the version before left it. Data that is larger than
-// it may be is not kept if the new version has the same format.
-func (o *operation) keepFiles(ctx context.Context, before, after candidate, callsign string) error {
 	limit := int64(o.p.settings().KeepData)
 	err := o.p.dirs.KeepData(ctx, o.p.options.PersistentDir(callsign), o.name, before.version.Digest, callsign, limit)
 	if err != nil && isTooLarge(err) && before.manifest.Data == after.manifest.Data {
-		o.p.log.Warn().Str("package", o.name).Str("instance", callsign).Msg("the data is too large to be kept, and both versions have the same format of it")
+		o.p.log.Warn().Str("package", o.name).Str("instance", callsign).Msg("the data is too large to be kept, and both versions have the same format of it; the state is not kept either")
 		return nil
 	}
-	return err
+	if err != nil || o.p.options.State.Keep == nil {
+		return err
+	}
+	return o.p.dirs.KeepState(o.name, before.version.Digest, callsign, func(dir string) error {
+		return o.p.options.State.Keep(ctx, callsign, dir)
+	})
 }
 
 // adjourn records that the version before serves on, since nothing was replaced yet.

@@ -146,13 +146,14 @@ func TestTrialEndsByClient(t *testing.T) {
 }
 
 // Data that is larger than keep-data is not copied: an upgrade to another format of it is refused
-// before the switch, and one to the same format rolls back with the data as it is.
+// before the switch, and one to the same format rolls back with the data and the state as they are.
 func TestKeepDataBound(t *testing.T) {
 	runWith(t, func(o *Options) { o.Config.KeepData = 2 }, func(r *rig) {
 		if r.install(r.simple("1.0.0", "")); r.dirs.SharesBlocks(r.dataDir("P")) {
 			t.Skip("the file system of the tests shares blocks")
 		}
 		r.must(appendTo(filepath.Join(r.dataDir("P"), "data"), "111"))
+		r.must(appendTo(r.stateFile("P"), "111"))
 		r.install(r.write(manifestText("p", "2.0.0", "data = 1") + instanceText("P", "2", "")))
 		r.expect("INSTALLED (upgrade to 2.0.0 failed)", "1.0.0", "1111")
 		record, _ := r.records.Get("p")

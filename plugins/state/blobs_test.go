@@ -229,8 +229,8 @@ func TestAgreement(t *testing.T) {
 
 	r = r.reopened()
 	r.verify()
-	l, err := r.ListBlobs(t.Context(), "A", page{})
-	if len(l.all) != 1 || l.all[0].Name != "kept" || err != nil {
+	l, err := r.ListBlobs(t.Context(), "A", Page{})
+	if len(l.All) != 1 || l.All[0].Name != "kept" || err != nil {
 		t.Errorf("the blobs are %+v, %v", l, err)
 	}
 	if log := r.told.String(); strings.Count(log, "so the blob is lost") != 2 {

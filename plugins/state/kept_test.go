@@ -50,11 +50,11 @@ func TestKeepAndPutBack(t *testing.T) {
 			"A":     {"changed": `"before"`, "deleted": `"before"`},
 			"Child": {"k": `"before"`}, "Empty": {}, "Other": {"k": `"after"`},
 		} {
-			l, err := r.List(t.Context(), owner, page{}, true)
-			if len(l.all) != len(keys) || err != nil {
+			l, err := r.List(t.Context(), owner, Page{}, true)
+			if len(l.All) != len(keys) || err != nil {
 				t.Errorf("%s has %+v, %v", owner, l, err)
 			}
-			for _, e := range l.all {
+			for _, e := range l.All {
 				if string(e.Value) != keys[e.Key] {
 					t.Errorf("%s of %s is %s", e.Key, owner, e.Value)
 				}
@@ -68,7 +68,7 @@ func TestKeepAndPutBack(t *testing.T) {
 		if b, err := r.Blob(t.Context(), "A", "deleted"); b != deleted || err != nil {
 			t.Errorf("it is %+v, %v, and was %+v", b, err, deleted)
 		}
-		if l, err := r.ListBlobs(t.Context(), "A", page{}); len(l.all) != 3 || err != nil {
+		if l, err := r.ListBlobs(t.Context(), "A", Page{}); len(l.All) != 3 || err != nil {
 			t.Errorf("the blobs are %+v, %v", l, err)
 		}
 	}

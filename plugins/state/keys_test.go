@@ -47,7 +47,7 @@ func TestOwnersAreApart(t *testing.T) {
 	wantError(t, err, ErrNotFound, `there is no key "k"`)
 	_, err = r.OpenBlob(t.Context(), "B", "b")
 	wantError(t, err, ErrNotFound, `there is no blob "b"`)
-	if l, err := r.List(t.Context(), "B", page{}, true); len(l.all) != 0 || err != nil {
+	if l, err := r.List(t.Context(), "B", Page{}, true); len(l.All) != 0 || err != nil {
 		t.Errorf("B lists %+v, %v", l, err)
 	}
 	if _, old, err := r.DeleteBlob(t.Context(), "B", "b", nil); old.Revision != 0 || err != nil {
@@ -163,34 +163,34 @@ func TestPages(t *testing.T) {
 	}
 	var keys, blobs []string
 	for after, more := "", true; more; {
-		l, err := r.List(t.Context(), "A", page{"run/", after, 7}, true)
+		l, err := r.List(t.Context(), "A", Page{"run/", after, 7}, true)
 		must(t, err)
-		for _, e := range l.all {
+		for _, e := range l.All {
 			keys = append(keys, e.Key)
 			if string(e.Value) != fmt.Sprint(len(keys)-1) {
 				t.Errorf("%s is %s", e.Key, e.Value)
 			}
 		}
-		after, more = l.next, l.next != ""
+		after, more = l.Next, l.Next != ""
 	}
 	for after, more := "", true; more; {
-		l, err := r.ListBlobs(t.Context(), "A", page{"run/", after, 5}) // 25 of them: no empty page at the end
+		l, err := r.ListBlobs(t.Context(), "A", Page{"run/", after, 5}) // 25 of them: no empty page at the end
 		must(t, err)
-		for _, b := range l.all {
+		for _, b := range l.All {
 			blobs = append(blobs, b.Name)
 		}
-		if len(l.all) == 0 {
+		if len(l.All) == 0 {
 			t.Error("there is an empty page")
 		}
-		after, more = l.next, l.next != ""
+		after, more = l.Next, l.Next != ""
 	}
 	if fmt.Sprint(keys) != fmt.Sprint(want) || fmt.Sprint(blobs) != fmt.Sprint(want) {
 		t.Errorf("got %q and %q", keys, blobs)
 	}
-	if l, err := r.List(t.Context(), "A", page{}, false); len(l.all) != 31 || l.all[30].Key != "\U0010ffff" || l.all[0].Value != nil || err != nil {
+	if l, err := r.List(t.Context(), "A", Page{}, false); len(l.All) != 31 || l.All[30].Key != "\U0010ffff" || l.All[0].Value != nil || err != nil {
 		t.Errorf("got %+v, %v", l, err)
 	}
-	_, err := r.List(t.Context(), "A", page{limit: 1001}, false)
+	_, err := r.List(t.Context(), "A", Page{Limit: 1001}, false)
 	wantError(t, err, ErrInvalid, "limit must be between 1 and 1000")
 }
 
@@ -200,13 +200,13 @@ func TestPageOfLargeValues(t *testing.T) {
 	for n := range 40 {
 		r.set("A", fmt.Sprintf("%02d", n), `"`+strings.Repeat("x", MaxValue-2)+`"`)
 	}
-	first, err := r.List(t.Context(), "A", page{}, true)
+	first, err := r.List(t.Context(), "A", Page{}, true)
 	must(t, err)
-	if len(first.all) != 16 || first.next != "15" {
-		t.Errorf("the first page has %d keys, and the next begins after %q", len(first.all), first.next)
+	if len(first.All) != 16 || first.Next != "15" {
+		t.Errorf("the first page has %d keys, and the next begins after %q", len(first.All), first.Next)
 	}
-	if all, err := r.List(t.Context(), "A", page{}, false); len(all.all) != 40 || err != nil {
-		t.Errorf("without values there are %d, %v", len(all.all), err)
+	if all, err := r.List(t.Context(), "A", Page{}, false); len(all.All) != 40 || err != nil {
+		t.Errorf("without values there are %d, %v", len(all.All), err)
 	}
 }
 

@@ -178,7 +178,7 @@ type pageParams struct {
 	Values bool   `json:"values"` // of keys
 }
 
-func (p pageParams) page() page { return page{p.Prefix, p.After, p.Limit} }
+func (p pageParams) page() Page { return Page{p.Prefix, p.After, p.Limit} }
 
 // serveList returns a page of an owner's keys.
 func serveList(ctx context.Context, s *State, params json.RawMessage) (any, error) {
@@ -188,14 +188,14 @@ func serveList(ctx context.Context, s *State, params json.RawMessage) (any, erro
 	}
 	l, err := s.List(ctx, p.Owner, p.page(), p.Values)
 	all := []*entryRecord{}
-	for _, e := range l.all {
+	for _, e := range l.All {
 		all = append(all, entryRecordOf(e))
 	}
 	return struct {
 		Entries  []*entryRecord `json:"entries"`
 		Next     string         `json:"next,omitempty"`
 		Revision int64          `json:"revision"`
-	}{all, l.next, l.revision}, err
+	}{all, l.Next, l.Revision}, err
 }
 
 // keyParams name a key.
@@ -322,14 +322,14 @@ func serveListBlobs(ctx context.Context, s *State, params json.RawMessage) (any,
 	}
 	l, err := s.ListBlobs(ctx, p.Owner, p.page())
 	all := []*blobRecord{}
-	for _, b := range l.all {
+	for _, b := range l.All {
 		all = append(all, blobRecordOf(b))
 	}
 	return struct {
 		Blobs    []*blobRecord `json:"blobs"`
 		Next     string        `json:"next,omitempty"`
 		Revision int64         `json:"revision"`
-	}{all, l.next, l.revision}, err
+	}{all, l.Next, l.Revision}, err
 }
 
 // blobParams name a blob.

@@ -134,12 +134,12 @@ func (s service) List(ctx context.Context, r *statepb.ListRequest) (*statepb.Lis
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	l, err := s.state.List(ctx, owner, page{r.GetPrefix(), r.GetAfter(), pageLimit(r.GetLimit())}, r.GetWithValues())
+	l, err := s.state.List(ctx, owner, Page{r.GetPrefix(), r.GetAfter(), pageLimit(r.GetLimit())}, r.GetWithValues())
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	answer := &statepb.ListResponse{Next: l.next, Revision: uint64(l.revision)}
-	for _, e := range l.all {
+	answer := &statepb.ListResponse{Next: l.Next, Revision: uint64(l.Revision)}
+	for _, e := range l.All {
 		answer.Entries = append(answer.Entries, entryToWire(e))
 	}
 	return answer, nil
@@ -199,12 +199,12 @@ func (s service) ListBlobs(ctx context.Context, r *statepb.ListBlobsRequest) (*s
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	l, err := s.state.ListBlobs(ctx, owner, page{r.GetPrefix(), r.GetAfter(), pageLimit(r.GetLimit())})
+	l, err := s.state.ListBlobs(ctx, owner, Page{r.GetPrefix(), r.GetAfter(), pageLimit(r.GetLimit())})
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	answer := &statepb.ListBlobsResponse{Next: l.next, Revision: uint64(l.revision)}
-	for _, b := range l.all {
+	answer := &statepb.ListBlobsResponse{Next: l.Next, Revision: uint64(l.Revision)}
+	for _, b := range l.All {
 		answer.Blobs = append(answer.Blobs, blobToWire(b))
 	}
 	return answer, nil

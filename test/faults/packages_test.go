@@ -48,7 +48,7 @@ func packageOperations(s *packageSite) []packageOperation {
 		{"failing upgrade", installOne, "install", map[string]any{"package": s.broken},
 			[]string{"committed", "replacing", "kept", "replaced", "switched", "failing", "failed"}, []string{failed2}},
 		{"rollback", failTwo, "rollback", map[string]any{"package": "versioned"},
-			[]string{"restoring", "datarestored", "starting", "started", "rolledback"}, []string{installed1}},
+			[]string{"restoring", "state.linkedback", "state.putback", "datarestored", "starting", "started", "rolledback"}, []string{installed1}},
 		{"uninstall", installOne, "uninstall", map[string]any{"package": "versioned"},
 			[]string{"removing", "ended", "purged", "unlinked", "collected"}, []string{""}},
 		{"disable", installOne, "disable", map[string]any{"package": "versioned"},
@@ -114,7 +114,10 @@ func killInPackageOperation(t *testing.T, s *packageSite, o packageOperation, po
 	o.before(s, first)
 	first.end()
 
-	second := s.start("package." + point)
+	if !strings.Contains(point, ".") {
+		point = "package." + point
+	}
+	second := s.start(point)
 	second.ready()
 	if err := second.ask("Packager."+o.method, o.params, nil); err != nil && !second.dead() {
 		t.Logf("the answer is %v", err) // the point may come before it
@@ -304,7 +307,27 @@ func (s *packageSite) checkWhole(h *host) {
 			h.t.Errorf("the plugin has the data %q, and on the disk is %q", told, data)
 		}
 	}
+	s.checkState(h, version, runs)
 	s.checkNoDrafts()
+}
+
+// checkState checks that the state of the instance is that of the version: a key and a blob, which
+// the version appends to when it starts, and of which no file is left but that of the blob.
+func (s *packageSite) checkState(h *host, version string, runs bool) {
+	h.t.Helper()
+	may := dataOf[version]
+	if !runs {
+		may = regexp.MustCompile(`^1+2*$`) // it may have ended before
+	}
+	var key struct{ Value string }
+	h.must("State.get", map[string]any{"owner": "Versioned", "key": "data"}, &key)
+	blob := string(h.blob("Versioned", "data"))
+	if !may.MatchString(key.Value) || !may.MatchString(blob) {
+		h.t.Errorf("version %s has the key %q and the blob %q", version, key.Value, blob)
+	}
+	if files := s.blobFiles(); len(files) != 1 {
+		h.t.Errorf("the files of blobs are %q", files)
+	}
 }
 
 // checkNoDrafts checks that nothing half written is left.

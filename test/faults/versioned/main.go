@@ -1,13 +1,16 @@
 // Command versioned is a plugin of a package: each start appends the number of its version to its
-// data, and the method data returns that. With the configuration "fails" it ends soon after its
+// data, and to a key and a blob of its state, and the methods data and state return these. With the configuration "fails" it ends soon after its
 // start.
 package main
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"dormouse/plugins/sdk"
@@ -15,21 +18,28 @@ import (
 
 func main() { sdk.Serve(&versioned{}) }
 
-type versioned struct{ path string }
+type versioned struct {
+	path  string
+	state *sdk.StateStore
+}
 
 type configuration struct {
 	Version string `json:"version"`
 	Fails   bool   `json:"fails"`
 }
 
-func (v *versioned) Initialize(_ context.Context, in *sdk.Instance) error {
+func (v *versioned) Initialize(ctx context.Context, in *sdk.Instance) error {
 	var c configuration
 	if err := json.Unmarshal(in.Configuration, &c); err != nil {
 		return err
 	}
 	v.path = filepath.Join(in.Persistent, "data")
+	v.state = in.Host.State()
 	if c.Fails {
-		time.AfterFunc(10*time.Millisecond, func() { os.Exit(3) })
+		defer time.AfterFunc(10*time.Millisecond, func() { os.Exit(3) })
+	}
+	if err := v.appendToState(ctx, c.Version); err != nil {
+		return err
 	}
 	f, err := os.OpenFile(v.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -38,6 +48,33 @@ func (v *versioned) Initialize(_ context.Context, in *sdk.Instance) error {
 	defer f.Close()
 	_, err = f.WriteString(c.Version)
 	return err
+}
+
+// appendToState appends to the key "data", and to the blob of that name.
+func (v *versioned) appendToState(ctx context.Context, text string) error {
+	err := sdk.UpdateKey(ctx, v.state, "data", func(before string) (string, error) { return before + text, nil })
+	if err != nil {
+		return err
+	}
+	before, err := v.blob(ctx)
+	if err == nil {
+		_, err = v.state.PutBlob(ctx, "data", "text/plain", strings.NewReader(before+text))
+	}
+	return err
+}
+
+// blob returns the text of the blob, nothing if there is none.
+func (v *versioned) blob(ctx context.Context) (string, error) {
+	b, err := v.state.OpenBlob(ctx, "data")
+	if errors.Is(err, sdk.ErrNotFound) {
+		return "", nil
+	}
+	if err != nil {
+		return "", err
+	}
+	defer b.Close()
+	text, err := io.ReadAll(b)
+	return string(text), err
 }
 
 func (v *versioned) Deinitialize(context.Context, sdk.Reason) error { return nil }
