@@ -184,6 +184,15 @@ func (s *Supervisor) updateVirtual(v Virtual) error {
 	if err := s.checkNameAndVersion(v); err != nil {
 		return err
 	}
+	return s.changeVirtual(before, v)
+}
+
+// changeVirtual makes v of a virtual plugin that was before. The caller has begun a change of virtual
+// plugins.
+func (s *Supervisor) changeVirtual(before, v Virtual) error {
+	if before.equals(v) {
+		return nil
+	}
 	if err := s.virtuals.put(v); err != nil {
 		return err
 	}

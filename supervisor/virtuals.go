@@ -37,6 +37,13 @@ func loadVirtuals(s *store.Store) (*virtuals, error) {
 	return v, err
 }
 
+// KeptVirtualsOf returns the virtual plugins of a parent as they are stored, sorted by callsign; also
+// while there is no supervisor.
+func KeptVirtualsOf(s *store.Store, parent string) ([]Virtual, error) {
+	v, err := loadVirtuals(s)
+	return v.of(parent), err
+}
+
 // put stores a definition durably.
 func (v *virtuals) put(one Virtual) error {
 	if err := v.kept.Put(one.Callsign, virtualRecord{recordVersion, one.Parent, one.Profile, one.Configuration}); err != nil {

@@ -80,7 +80,7 @@ type State struct {
 	Keep func(ctx context.Context, callsign, dir string) error
 	// PutBack makes what Keep has written the state of the instance again. It does nothing if
 	// the directory is not there, and can be repeated.
-	PutBack func(ctx context.Context, dir string) error
+	PutBack func(ctx context.Context, callsign, dir string) error
 }
 
 // Instances is what operations need of the supervisor.

@@ -78,9 +78,9 @@ func (p *Packager) takeUp(record records.Record) error {
 	return nil
 }
 
-// keepDataOfClones keeps the files of the clones that an earlier host had not replaced yet when it
+// keepDataOfClones keeps the data of the clones that an earlier host had not replaced yet when it
 // was killed in a switch: this one starts them in the version that their instance has reached. The
-// supervisor does not exist yet, nor does the state that clones keep with the host.
+// supervisor does not exist yet.
 func (p *Packager) keepDataOfClones() {
 	for _, record := range p.records.All() {
 		op := record.Operation
@@ -96,7 +96,7 @@ func (p *Packager) keepDataOfClones() {
 				if !isClone || op.Kept[callsign] {
 					continue
 				}
-				if kerr := o.keepFiles(p.ctx, before, after, callsign); kerr != nil {
+				if kerr := o.keepData(p.ctx, before, after, callsign); kerr != nil {
 					err = errors.Join(err, kerr)
 				} else {
 					err = errors.Join(err, o.noteKept(callsign))

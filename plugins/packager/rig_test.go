@@ -132,7 +132,7 @@ func (r *rig) keepState(_ context.Context, callsign, dir string) error {
 	return os.WriteFile(filepath.Join(dir, callsign), text, 0o600)
 }
 
-func (r *rig) putStateBack(_ context.Context, dir string) error {
+func (r *rig) putStateBack(_ context.Context, _, dir string) error {
 	entries, err := os.ReadDir(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

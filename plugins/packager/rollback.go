@@ -89,7 +89,7 @@ func (o *operation) putDataBack(before candidate, callsign string) error {
 	if o.p.options.State.PutBack == nil {
 		return nil
 	}
-	return o.p.options.State.PutBack(o.p.ctx, o.p.dirs.KeptState(o.name, before.version.Digest, callsign))
+	return o.p.options.State.PutBack(o.p.ctx, callsign, o.p.dirs.KeptState(o.name, before.version.Digest, callsign))
 }
 
 // autoRollBack begins a rollback by itself after an upgrade that failed in its switch or trial,

@@ -36,7 +36,7 @@ func (v *versioned) Initialize(ctx context.Context, in *sdk.Instance) error {
 	v.path = filepath.Join(in.Persistent, "data")
 	v.state = in.Host.State()
 	if c.Fails {
-		defer time.AfterFunc(10*time.Millisecond, func() { os.Exit(3) })
+		defer time.AfterFunc(200*time.Millisecond, func() { os.Exit(3) })
 	}
 	if err := v.appendToState(ctx, c.Version); err != nil {
 		return err
