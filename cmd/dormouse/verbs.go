@@ -27,7 +27,7 @@ type action func(ctx context.Context, t *terminal, args []string) error
 
 // verbs returns all verbs, in the order of the help text.
 func verbs() []verb {
-	return slices.Concat(hostAndPluginVerbs(), packageVerbs(), flowVerbs(), stateVerbs(), webhookVerbs(), otherVerbs())
+	return slices.Concat(hostAndPluginVerbs(), packageVerbs(), flowVerbs(), taskVerbs(), stateVerbs(), webhookVerbs(), otherVerbs())
 }
 
 // hostAndPluginVerbs returns the verbs that run the host and change instances.

@@ -164,8 +164,12 @@ func (t *Tasks) get(ctx context.Context, id, caller string) (task *taskspb.Task,
 	return task, nil
 }
 
-// maxWait bounds one wait for a change of a task.
-const maxWait = time.Hour
+// maxWait bounds one wait for a change of a task. A wait ends answerRoom before the caller's own
+// limit, so that the answer comes in time.
+const (
+	maxWait    = time.Hour
+	answerRoom = time.Second
+)
 
 // Wait returns a task once it is newer than the revision or has ended, or when ctx ends or the
 // limit is over: then as it is.
@@ -175,6 +179,9 @@ func (t *Tasks) Wait(ctx context.Context, id string, revision uint64, limit time
 
 // wait is Wait for the caller of that callsign.
 func (t *Tasks) wait(ctx context.Context, id, caller string, revision uint64, limit time.Duration) (*taskspb.Task, error) {
+	if end, limited := ctx.Deadline(); limited {
+		limit = min(limit, time.Until(end)-answerRoom)
+	}
 	over := time.NewTimer(min(limit, maxWait))
 	defer over.Stop()
 	for {
