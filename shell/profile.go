@@ -110,7 +110,7 @@ func ProfileFromProto(m *shellpb.Profile) Profile {
 		p.Provides = append(p.Provides, provided)
 	}
 	for _, u := range m.GetUses() {
-		p.Uses = append(p.Uses, Use{Type: u.GetType(), Tags: u.GetTags(), Range: u.GetRange(), Parameter: u.GetParameter(), Required: u.GetRequired()})
+		p.Uses = append(p.Uses, UseFromProto(u))
 	}
 	if e := m.GetEntry(); e != nil {
 		p.Entry = &EntryPoint{
@@ -122,6 +122,11 @@ func ProfileFromProto(m *shellpb.Profile) Profile {
 		p.Links = append(p.Links, Link{Type: l.GetType(), Href: l.GetHref()})
 	}
 	return p
+}
+
+// UseFromProto returns the use in a message, zero for nil.
+func UseFromProto(m *shellpb.Use) Use {
+	return Use{Type: m.GetType(), Tags: m.GetTags(), Range: m.GetRange(), Parameter: m.GetParameter(), Required: m.GetRequired()}
 }
 
 // dataFromProto returns the data in messages.

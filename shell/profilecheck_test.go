@@ -22,7 +22,7 @@ func TestProfileCheck(t *testing.T) {
 		`"!x" is not a tag`:                 {Tags: []string{"!x"}},
 		`"x y" is not a tag`:                {Uses: []Use{{Tags: []string{"x y"}}}},
 		"it names neither a type nor tags":  {Uses: []Use{{}}},
-		`"1 2 x" is not a range`:            {Uses: []Use{{Type: "t", Range: "1 2 x"}}},
+		`"^a" is not a range`:               {Uses: []Use{{Type: "t", Range: "^a"}}},
 		`"a b" is not a name of a type`:     {Provides: []Type{{Name: "a b"}}},
 		`"1.0" is not a version`:            {Provides: []Type{{Name: "t", Version: "1.0"}}},
 		"it is a service or methods":        {Provides: []Type{{Name: "t", Service: "s", Methods: []TypeMethod{{Name: "m"}}}}},

@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -31,12 +32,15 @@ type Provider struct {
 	Delivers bool
 }
 
+// ErrNotProvided means that an instance does not provide what is looked for.
+var ErrNotProvided = errors.New("it is not provided")
+
 // Find returns the instances that provide what u looks for, except for the one of the callsign
 // own: those first that deliver calls, then those with the highest version. The error says that
 // u is not valid.
 func (s *Supervisor) Find(own string, u shell.Use) ([]Provider, error) {
 	if err := u.Check(); err != nil {
-		return nil, fmt.Errorf("cannot look for a plugin: %w", err)
+		return nil, fmt.Errorf("%w: %w", shell.ErrInvalidParams, err)
 	}
 	var found []Provider
 	for _, sh := range s.Shells() {
@@ -58,6 +62,27 @@ func (s *Supervisor) Find(own string, u shell.Use) ([]Provider, error) {
 		return shell.CompareVersions(b.Type.Version, a.Type.Version)
 	})
 	return found, nil
+}
+
+// Open returns the instance of that callsign, if it provides what u looks for; the zero u looks for
+// nothing. The error wraps ErrUnknown, ErrNotProvided or, if u is not valid, shell.ErrInvalidParams.
+func (s *Supervisor) Open(callsign string, u shell.Use) (Provider, error) {
+	sh, ok := s.Shell(callsign)
+	if !ok {
+		return Provider{}, s.UnknownError(callsign)
+	}
+	profile, _ := sh.Profile()
+	p := Provider{Callsign: callsign, Profile: profile, State: sh.State(), Delivers: sh.DeliversCalls()}
+	if u.Type == "" && u.Range == "" && len(u.Tags) == 0 {
+		return p, nil
+	}
+	if err := u.Check(); err != nil {
+		return Provider{}, fmt.Errorf("%w: %w", shell.ErrInvalidParams, err)
+	}
+	if p.Type, ok = u.FindIn(profile); !ok {
+		return Provider{}, fmt.Errorf("%w: %s does not provide %s", ErrNotProvided, callsign, u)
+	}
+	return p, nil
 }
 
 // UnmetUse says why a use of an instance does not lead to one provider.

@@ -123,7 +123,7 @@ func New(o Options, group Group) *Communicator {
 	if o.Access == nil {
 		o.Access = access.NewGuard(access.Rules{})
 	}
-	o.Services = append(slices.Clip(o.Services), virtualsHostService(o.Supervisor))
+	o.Services = append(slices.Clip(o.Services), virtualsHostService(o.Supervisor), typesHostService(o.Supervisor))
 	c := &Communicator{Options: o, callLimits: nativeCalls, audit: access.NewAudit(o.Access, o.Log, "grpc")}
 	c.events.size = eventReport.size
 	c.cut, c.cutCalls = context.WithCancel(context.Background())

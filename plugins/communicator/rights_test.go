@@ -43,6 +43,7 @@ var neededRoles = map[string]map[string]access.Role{
 		"Status": access.Read, "Watch": access.Read, "Interfaces": access.Read, "Subsystems": access.Read, "WatchSubsystems": access.Read,
 		"Operate": access.Operate, "SetSubsystem": access.Operate, "Configure": access.Admin, "Notify": access.Call,
 	},
+	"dormouse.shell.v1.Types":               {"Find": access.Read, "Open": access.Read},
 	"dormouse.shell.v1.Virtuals":            {"CreateVirtual": access.Operate, "UpdateVirtual": access.Operate, "RemoveVirtual": access.Operate, "ListVirtual": access.Operate},
 	"dormouse.shell.v1.Flows":               {"Publish": access.Call, "PublishStream": access.Call},
 	"dormouse.statecontrol.v1.StateControl": {"State": access.Read, "Watch": access.Read, "Request": access.Operate},

@@ -97,7 +97,7 @@ func (r request) dialect() dialect.Dialect { return r.front.dialectOfCaller(r.fr
 
 // controllerMethods returns the methods of the callsign Controller.
 func controllerMethods() []method {
-	return slices.Concat(lifecycleMethods(), lossMethods(), explainMethods(), instanceMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
+	return slices.Concat(lifecycleMethods(), lossMethods(), explainMethods(), typeMethods(), instanceMethods(), metadataMethods(), diagnosticMethods(), systemMethods())
 }
 
 // commonMethods returns the methods that the host serves for every callsign.

@@ -62,6 +62,7 @@ var sentinels = []struct {
 	{supervisor.ErrNotAnObject, IncompleteConfig},
 	{shell.ErrUnknownMethod, UnknownMethod},
 	{shell.ErrInvalidParams, InvalidParameter},
+	{supervisor.ErrNotProvided, NotSupported},
 	{shell.ErrInstantiation, OpeningFailed},
 	{shell.ErrInitialization, OpeningFailed},
 	{shell.ErrTimedOut, TimedOut},
