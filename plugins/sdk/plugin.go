@@ -140,6 +140,8 @@ type Information struct {
 	Terminations []string
 	// Controls are the subsystems that the plugin sets with Host.SetSubsystem.
 	Controls []string
+	// Profile is what others find the plugin by.
+	Profile Profile
 	// MaxWebBody is how many bytes the body of an HTTP request to the plugin may have; 0
 	// stands for 32 MiB. See WebServer.
 	MaxWebBody uint64

@@ -68,6 +68,7 @@ func newServer(p Plugin, log *slog.Logger) *server {
 		Terminations:  about.Terminations,
 		Controls:      about.Controls,
 
+		Profile:    about.Profile.toWireOrNil(),
 		MaxWebBody: about.MaxWebBody,
 	}
 	if d, ok := p.(Dispatcher); ok {

@@ -24,6 +24,12 @@ type Virtual struct {
 	Title         string
 	Description   string
 	Tags          []string
+	// Provides, Uses, Entry and Links are as in Profile. The host checks calls of the virtual
+	// plugin against the schemas of its own types.
+	Provides []Type
+	Uses     []Use
+	Entry    *EntryPoint
+	Links    []Link
 	// Configuration is encoded as JSON and must become an object of at most 64 KiB; nil for
 	// none. In an answer of ListVirtual it is a json.RawMessage.
 	Configuration any
@@ -111,16 +117,16 @@ func (v Virtual) toWire() (*shellpb.VirtualPlugin, error) {
 	}
 	return &shellpb.VirtualPlugin{
 		Callsign: v.Callsign, Configuration: raw,
-		Profile: &shellpb.Profile{Title: v.Title, Name: v.Name, Version: v.Version, Description: v.Description, Tags: v.Tags},
+		Profile: Profile{v.Title, v.Name, v.Version, v.Description, v.Tags, v.Provides, v.Uses, v.Entry, v.Links}.toWireOrNil(),
 	}, nil
 }
 
 // virtualFromWire returns the virtual plugin that a message of the host describes.
 func virtualFromWire(m *shellpb.VirtualPlugin) Virtual {
-	p := m.GetProfile()
+	p := profileFromWire(m.GetProfile())
 	v := Virtual{
-		Callsign: m.GetCallsign(), Name: p.GetName(), Version: p.GetVersion(), Title: p.GetTitle(),
-		Description: p.GetDescription(), Tags: p.GetTags(), State: State(m.GetState().Words()),
+		Callsign: m.GetCallsign(), Name: p.Name, Version: p.Version, Title: p.Title, Description: p.Description, Tags: p.Tags,
+		Provides: p.Provides, Uses: p.Uses, Entry: p.Entry, Links: p.Links, State: State(m.GetState().Words()),
 	}
 	if len(m.GetConfiguration()) > 0 {
 		v.Configuration = json.RawMessage(m.GetConfiguration())

@@ -110,6 +110,7 @@ func (p *parrot) Methods() sdk.Methods {
 	maps.Copy(methods, p.stateMethods())
 	maps.Copy(methods, p.taskMethods())
 	maps.Copy(methods, p.virtualMethods())
+	maps.Copy(methods, p.typeMethods())
 	return methods
 }
 

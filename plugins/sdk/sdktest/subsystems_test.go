@@ -12,7 +12,7 @@ import (
 
 // Information lets the parrot control a subsystem.
 func (p *parrot) Information() sdk.Information {
-	return sdk.Information{Tasks: taskRules, Controls: []string{"Location"}}
+	return sdk.Information{Profile: talker, Tasks: taskRules, Controls: []string{"Location"}}
 }
 
 type subsystem struct {
