@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -81,6 +82,72 @@ func disableOne(s *packageSite, h *host) {
 // to an end: the old version whole or the new one, each with its data.
 func TestKilledPackageOperations(t *testing.T) {
 	t.Parallel()
+	inPackageOperations(t, 5, func(t *testing.T, s *packageSite, o packageOperation, point string) {
+		t.Helper()
+		s.lead(o)
+		s.killIn(o, point)
+		s.checkNextHosts(o)
+	})
+}
+
+// A host whose machine loses its power at any step of an operation on a package is followed by one
+// that brings the operation to an end, as after a kill.
+func TestPackageOperationsAfterPowerCut(t *testing.T) {
+	t.Parallel()
+	inPackageOperations(t, 4, func(t *testing.T, s *packageSite, o packageOperation, point string) {
+		t.Helper()
+		d := newDrive(t, s.root)
+		s.lead(o)
+		d.sync()
+		s.killIn(o, point)
+		cutPower(t, s.root)
+		d.moveToAnotherMachine()
+		s.clear() // the processes of the machine without power
+		s.checkNextHosts(o)
+	})
+}
+
+// A host whose disk breaks at any step of an operation on a package says so and serves on. A host
+// that follows it, with what is on the disk, brings the operation to an end.
+func TestPackageOperationsOnBrokenDisk(t *testing.T) {
+	t.Parallel()
+	inPackageOperations(t, 4, func(t *testing.T, s *packageSite, o packageOperation, point string) {
+		t.Helper()
+		d := newDrive(t, s.root)
+		s.lead(o)
+		d.sync()
+		gate := filepath.Join(filepath.Dir(s.root), "gate")
+		second := s.start(failpointOf(point) + " wait " + gate)
+		second.ready()
+		asked := make(chan error, 1)
+		go func() { asked <- second.ask("Packager."+o.method, o.params, nil) }()
+		until(t, "the point", func() bool { _, err := os.Stat(gate + ".reached"); return err == nil })
+		d.fail()
+		write(t, gate, nil)
+		if err := <-asked; err != nil {
+			t.Logf("the answer is %v", err)
+		}
+		until(t, "the host to say that its disk is broken", func() bool {
+			said := second.log.String()
+			return strings.Contains(said, "input/output error") || strings.Contains(said, "read-only file system") || strings.Contains(said, "disk I/O error")
+		})
+		s.list(second)
+		_ = second.cmd.Process.Signal(syscall.SIGTERM)
+		select {
+		case <-second.ended:
+		case <-time.After(patience):
+			t.Fatalf("the host does not end; its log is:\n%s", second.log.String())
+		}
+		d.moveToAnotherMachine()
+		s.clear()
+		s.checkNextHosts(o)
+	})
+}
+
+// inPackageOperations tries some points of operations on packages, chosen by a seed, or all of
+// them, each with a site of its own.
+func inPackageOperations(t *testing.T, some int, try func(*testing.T, *packageSite, packageOperation, string)) {
+	t.Helper()
 	type attempt struct {
 		operation int
 		point     string
@@ -95,35 +162,52 @@ func TestKilledPackageOperations(t *testing.T) {
 		seed := uint64(time.Now().UnixNano())
 		t.Logf("the seed is %d", seed)
 		rand.New(rand.NewPCG(seed, 0)).Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] }) //nolint:gosec // repeatable on purpose
-		all = all[:5]
+		all = all[:some]
 	}
 	for _, a := range all {
 		name := packageOperations(&packageSite{})[a.operation].name
 		t.Run(name+"/"+a.point, func(t *testing.T) {
 			runBeside(t)
 			s := newPackageSite(t)
-			killInPackageOperation(t, s, packageOperations(s)[a.operation], a.point)
+			try(t, s, packageOperations(s)[a.operation], a.point)
 		})
 	}
 }
 
-func killInPackageOperation(t *testing.T, s *packageSite, o packageOperation, point string) {
-	t.Helper()
+// failpointOf returns a point of an operation with its package's name, which is "package" if it has
+// none.
+func failpointOf(point string) string {
+	if strings.Contains(point, ".") {
+		return point
+	}
+	return "package." + point
+}
+
+// lead leads to the state in which the operation begins.
+func (s *packageSite) lead(o packageOperation) {
+	s.t.Helper()
 	first := s.start("")
 	first.ready()
 	o.before(s, first)
 	first.end()
+}
 
-	if !strings.Contains(point, ".") {
-		point = "package." + point
-	}
-	second := s.start(point)
+// killIn has a host begin the operation and be killed at the point.
+func (s *packageSite) killIn(o packageOperation, point string) {
+	s.t.Helper()
+	second := s.start(failpointOf(point))
 	second.ready()
 	if err := second.ask("Packager."+o.method, o.params, nil); err != nil && !second.dead() {
-		t.Logf("the answer is %v", err) // the point may come before it
+		s.t.Logf("the answer is %v", err) // the point may come before it
 	}
 	second.killed()
+}
 
+// checkNextHosts checks that the next host brings the operation to an end, and that all of it is
+// there for the one after that.
+func (s *packageSite) checkNextHosts(o packageOperation) {
+	t := s.t
+	t.Helper()
 	third := s.start("")
 	third.ready()
 	s.settled(third)

@@ -46,8 +46,10 @@ func (v *versioned) Initialize(ctx context.Context, in *sdk.Instance) error {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteString(c.Version)
-	return err
+	if _, err = f.WriteString(c.Version); err != nil {
+		return err
+	}
+	return f.Sync()
 }
 
 // appendToState appends to the key "data", and to the blob of that name.
