@@ -31,6 +31,10 @@ type Config struct {
 
 	// LeftOut are the drop-ins that LoadWithoutBadDropIns left out; Load leaves out none.
 	LeftOut LeftOutFiles `toml:"-"`
+
+	// Awaited are the requirements that no file meets and an instance of a package may: each wraps
+	// an *AwaitedError.
+	Awaited LoadErrors `toml:"-"`
 }
 
 // Host is the table [host]: where the host keeps its files, which clients it admits, what

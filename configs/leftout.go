@@ -155,16 +155,28 @@ func (l *configLoad) gatherPluginsAndCheckRequires() {
 		_, isAboutRequires := errors.AsType[*RequiresError](p.Err)
 		return isAboutRequires
 	})
+	l.config.Awaited = nil
 	for _, err := range CheckRequires(l.config.Plugins) {
-		if err.Missing != "" && (l.config.LeftOut.MayName(err.Missing) || l.config.hasOverlay(err.Missing)) {
+		at := l.positionOf(err.Callsign)
+		switch {
+		case err.Missing == "":
+		case l.config.LeftOut.MayName(err.Missing) || l.config.hasOverlay(err.Missing):
+			continue
+		case l.config.packageMayHave(err.Missing):
+			l.config.Awaited.Add(at.path, at.line, &AwaitedError{err})
 			continue
 		}
-		at := l.positionOf(err.Callsign)
 		for _, callsign := range err.Circle {
 			at = l.laterPosition(at, l.positionOf(callsign))
 		}
 		l.problems.Add(at.path, at.line, err)
 	}
+}
+
+// packageMayHave reports whether an instance of a package can have that callsign, which no plugin
+// of the files has: none has it in other case.
+func (c Config) packageMayHave(callsign string) bool {
+	return !slices.ContainsFunc(c.Plugins, func(p Plugin) bool { return strings.EqualFold(p.Callsign, callsign) })
 }
 
 // hasOverlay reports whether an instance of a package has that callsign according to a

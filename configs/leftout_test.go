@@ -47,7 +47,7 @@ func TestBadDropInsAreLeftOut(t *testing.T) {
 			bad: "[[plugin]]\ncallsign = \"Bad\"\nbuiltin = \"Monitro\"\n", problem: `:3: key "builtin" in [[plugin]]: there is no builtin "Monitro", only: Monitor: did you mean "Monitor"?`,
 			callsigns: []string{"Bad"}, isComplete: true, plugins: "Main Good",
 		},
-		"it requires what no file names": {bad: plugin("Bad", `requires = ["Nil"]`), problem: `:2: Bad requires "Nil"`, callsigns: []string{"Bad"}, isComplete: true, plugins: "Main Good"},
+		"it requires what no file names": {bad: plugin("Bad", `requires = ["main"]`), problem: `:2: Bad requires "main"`, callsigns: []string{"Bad"}, isComplete: true, plugins: "Main Good"},
 		"it closes a circle": {
 			main: plugin("Main", `requires = ["Bad"]`), bad: plugin("Bad", `requires = ["Main"]`), problem: ":2: instances require each other in a circle",
 			callsigns: []string{"Bad"}, isComplete: true, plugins: "Main Good",
@@ -96,13 +96,13 @@ func TestBadDropInsAreLeftOut(t *testing.T) {
 // A fault outside of the drop-ins keeps a host from starting, and all is told at once.
 func TestOnlyDropInsAreLeftOut(t *testing.T) {
 	dir := t.TempDir()
-	path := writeIn(t, dir, "x.toml", "[host]\nrot = 1\n"+plugin("Main", `requires = ["Nil"]`))
+	path := writeIn(t, dir, "x.toml", "[host]\nrot = 1\n"+plugin("Main", `requires = ["main"]`))
 	bad := writeIn(t, dir, "plugins.d/bad.toml", plugin("Bad", "orde = 1"))
 	_, err := configs.LoadWithoutBadDropIns(path, nil, configs.Overrides{LogLevel: "loud"})
 	if err == nil {
 		t.Fatal("it is accepted")
 	}
-	for _, part := range []string{path + `:2: unknown key "rot"`, path + `:4: Main requires "Nil"`, "--log-level", bad + `:4: unknown key "orde"`} {
+	for _, part := range []string{path + `:2: unknown key "rot"`, path + `:4: Main requires "main"`, "--log-level", bad + `:4: unknown key "orde"`} {
 		if !strings.Contains(err.Error(), part) {
 			t.Errorf("%v\ndoes not say %q", err, part)
 		}

@@ -112,6 +112,30 @@ func TestPackageNames(t *testing.T) {
 	}
 }
 
+// What no file names may be an instance of a package: it is awaited, unless a table says already
+// that it is one.
+func TestAwaited(t *testing.T) {
+	needs := "[[plugin]]\ncallsign = \"Needs\"\nexecutable = \"/bin/needs\"\nrequires = [\"Counter\"]\n"
+	overlay := "[[plugin]]\npackage = \"counter\"\ncallsign = \"Counter\"\n"
+	for text, want := range map[string]string{
+		needs:           `:2: Needs requires "Counter", which no file names: it waits until a package has an instance of that callsign`,
+		needs + overlay: "",
+	} {
+		path := write(t, "dormouse.toml", text)
+		config, err := configs.Load(path, nil, configs.Overrides{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		for _, awaited := range config.Awaited {
+			got += strings.TrimPrefix(awaited.Error(), path)
+		}
+		if got != want {
+			t.Errorf("awaited is %q, want %q", got, want)
+		}
+	}
+}
+
 // An overlay holds the keys that the operator has set, and no other.
 func TestOverlays(t *testing.T) {
 	path := write(t, "dormouse.toml", `

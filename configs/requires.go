@@ -24,6 +24,17 @@ func (e *RequiresError) Error() string {
 	return "instances require each other in a circle: " + strings.Join(e.Circle, " → ")
 }
 
+// AwaitedError reports a required instance that the files do not name, and that a package may
+// bring: until there is one, what requires it waits.
+type AwaitedError struct{ *RequiresError }
+
+func (e *AwaitedError) Error() string {
+	return fmt.Sprintf("%s requires %q, which no file names: it waits until a package has an instance of that callsign", e.Callsign, e.Missing)
+}
+
+// Unwrap returns the RequiresError.
+func (e *AwaitedError) Unwrap() error { return e.RequiresError }
+
 // CheckRequires returns an error for each required callsign that no plugin has, and one
 // for each circle of requirements, in the order of the plugins; nil if all is well.
 func CheckRequires(plugins []Plugin) []*RequiresError {

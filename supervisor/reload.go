@@ -159,13 +159,11 @@ func (r *reload) checkCallsignIsFree(callsign string) error {
 	return clashError(r.s.definitions.provided, r.s.LeftOut(), r.source, callsign)
 }
 
-// mustHave reports whether the missing instance must exist: the files may require only what
-// there is, and must not lose what others require. What requires an instance of a package waits
-// while there is none.
+// mustHave reports whether the missing instance must exist: the files must not lose what others
+// require. What requires an instance that a package may bring waits while there is none.
 func (r *reload) mustHave(wrong *configs.RequiresError) bool {
-	_, isOwn := r.after[wrong.Callsign]
 	_, wasOwn := r.before[wrong.Missing]
-	return r.source == FilesSource && (isOwn || wasOwn)
+	return r.source == FilesSource && wasOwn
 }
 
 // needsNewShell reports whether the instance of p did not exist before, or was of another

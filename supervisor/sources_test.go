@@ -171,6 +171,14 @@ func TestRequirementsAcrossSources(t *testing.T) {
 			r.Errorf("got %v", err)
 		}
 		r.reload(r.files(), []string(nil)...) // what the package lacks is not the files' fault
+		needs := named("Needs", configs.StartActivated)
+		needs.Requires = []string{"Db"}
+		files := r.files()
+		files["Needs"] = needs
+		r.reload(files, "Needs: added, but could not be started: cannot activate: waiting for Db")
+		r.expectState("Needs", shell.Precondition, shell.Startup)
+		delete(files, "Needs")
+		r.reload(files, "Needs: removed")
 		db.Requires = []string{"App"}
 		if _, err := r.Provide(r.Context(), "db", []configs.Plugin{db}); err == nil || !strings.Contains(err.Error(), "circle") {
 			r.Errorf("got %v", err)

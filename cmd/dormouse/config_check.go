@@ -44,6 +44,9 @@ func configCheckVerb(flags *flag.FlagSet) action {
 			name += " does not exist, the defaults count"
 		}
 		t.printf("%s: nothing wrong, %d plugins\n", name, len(config.Plugins))
+		for _, awaited := range config.Awaited {
+			t.printf("note: %v\n", awaited)
+		}
 		return nil
 	}
 }

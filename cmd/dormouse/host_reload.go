@@ -8,9 +8,17 @@ import (
 	"reflect"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+	"github.com/rs/zerolog"
 
 	"dormouse/configs"
 )
+
+// logAwaited logs what waits for an instance of a package that may not exist yet.
+func logAwaited(log zerolog.Logger, config configs.Config) {
+	for _, awaited := range config.Awaited {
+		log.Warn().Msg(awaited.Error())
+	}
+}
 
 // reloadConfigAndLog reads the configuration again, applies it to the plugins, logs the
 // outcome, and returns a line for each difference. After an error nothing is changed.
@@ -28,6 +36,7 @@ func (h *hostServer) reloadConfigAndLog(ctx context.Context) (changes []string, 
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload: the configuration stays as it was\n%w", err)
 	}
+	logAwaited(h.log, config)
 	useCertificates, err := h.readCertificatesAgain()
 	if err != nil {
 		return nil, fmt.Errorf("cannot reload: the configuration stays as it was: %w", err)

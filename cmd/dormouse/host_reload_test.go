@@ -139,9 +139,9 @@ func TestReload(t *testing.T) {
 	}
 
 	// What can't be is refused as a whole, and all that is wrong is said.
-	rewrite(t, config, strings.Replace(afterReload, "[[plugin]]\ncallsign = \"New\"", "[[plugin]]\ncallsgin = \"New\"", 1)+"\nrequires = [\"Nobody\"]\n")
+	rewrite(t, config, strings.Replace(afterReload, "[[plugin]]\ncallsign = \"New\"", "[[plugin]]\ncallsgin = \"New\"", 1)+"\nrequires = [\"controller\"]\n")
 	got := h.hangUp(t, 2)
-	for _, part := range []string{"the configuration stays as it was", `unknown key "callsgin"`, `"Nobody"`} {
+	for _, part := range []string{"the configuration stays as it was", `unknown key "callsgin"`, `"controller"`} {
 		if !strings.Contains(got, part) {
 			t.Errorf("%q does not say %q", got, part)
 		}

@@ -50,6 +50,7 @@ func serveVerb(flags *flag.FlagSet) action {
 			log.Error().Str("file", file.Path).Strs("missing", file.Callsigns).Bool("complete", file.IsComplete).
 				Msgf("left out a file of the configuration, and keep all that belongs to its plugins: %s", file)
 		}
+		logAwaited(log, config)
 		program, err := os.Executable() // before it is replaced
 		if err != nil {
 			return fmt.Errorf("cannot tell where this program is: %w", err)
