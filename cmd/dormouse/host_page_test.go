@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -47,10 +48,12 @@ func TestPageCallsMethodsThatExist(t *testing.T) {
 }
 
 // uploadedBytes is the size of an upload that must not be in memory, and maxUploadMemory what
-// the host may have more in memory meanwhile.
+// the host may have more in memory meanwhile: other work goes on beside the upload, and what is
+// in memory of it would be all of it. A small upload before has the code and the buffers there.
 const (
 	uploadedBytes   = 100 << 20
-	maxUploadMemory = 16 << 20
+	firstBytes      = 4 << 20
+	maxUploadMemory = uploadedBytes / 2
 )
 
 // An archive goes to the disk as it arrives. A body that is no archive is refused with the reason, one
@@ -61,6 +64,9 @@ func TestUpload(t *testing.T) {
 	const path, binary = "/Service/Packager/packages", "application/octet-stream"
 	if status, answer := h.post(t, path, binary, strings.NewReader("no archive"), -1); status != http.StatusBadRequest || !strings.Contains(answer, "archive") {
 		t.Errorf("no archive: %d %s", status, answer)
+	}
+	if status, answer := h.post(t, path, binary, zeros(firstBytes), firstBytes); status != http.StatusBadRequest {
+		t.Errorf("%d bytes that are no archive: %d %s", firstBytes, status, answer)
 	}
 	before := h.resetPeakMemory(t)
 	if status, answer := h.post(t, path, binary, zeros(uploadedBytes), uploadedBytes); status != http.StatusBadRequest || answer == "" {
@@ -105,6 +111,22 @@ func TestUploadIsInstalled(t *testing.T) {
 	}
 	h.wait(t, "done") // the operation
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "clock    1.0.0    local   INSTALLED")
+}
+
+// An instance of the files that requires one of a package waits until the package is installed,
+// and the host and config check say so.
+func TestFileRequiresInstanceOfPackage(t *testing.T) {
+	text := "[[plugin]]\ncallsign = \"Needs\"\nexecutable = \"" + examples + "/counter\"\nstart-mode = \"activated\"\nrequires = [\"Clock\"]\n"
+	h := startHost(t, t.TempDir(), text)
+	h.wait(t, "ready")
+	const note = `Needs requires "Clock", which no file names: it waits until a package has an instance of that callsign`
+	if log := fmt.Sprint(h.log); !strings.Contains(log, strings.ReplaceAll(note, `"`, `\"`)) {
+		t.Errorf("the log does not say so:\n%s", log)
+	}
+	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Needs", "precondition")
+	dormouse(t, nil, "config", "check", "--config", configOf(h.cmd.Args)).expect(t, exitDone, "nothing wrong", "note: ", note)
+	h.dormouse(t, "plugin", "install", writePackageOf(t, "clock", "1.0.0", "counter", "Clock", ""), "--wait").expect(t, exitDone)
+	h.wait(t, "Needs activated")
 }
 
 // zeros returns a reader of so many bytes.
