@@ -80,12 +80,9 @@ func findEqualFold[V any](byCallsign map[string]V, callsign string) (v V, found 
 }
 
 // SourceOf returns the source that provides the instance of that callsign; of a clone, the
-// source of the instance that it follows, and of a virtual plugin, that of its parent. It returns false for a part of the host, for a clone
+// source of the instance that it follows. It returns false for a part of the host, for a clone
 // whose source is gone, and for an unknown callsign. It waits for no change.
 func (s *Supervisor) SourceOf(callsign string) (source string, found bool) {
-	if parent := s.ParentOf(callsign); parent != "" {
-		callsign = parent
-	}
 	source, found = (*s.definitions.sources.Load())[callsign]
 	return source, found
 }

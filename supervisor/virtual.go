@@ -51,6 +51,16 @@ type virtualRecord struct {
 	Configuration json.RawMessage `json:"configuration,omitempty"`
 }
 
+// record returns what is kept of a virtual plugin.
+func (v Virtual) record() virtualRecord {
+	return virtualRecord{recordVersion, v.Parent, v.Profile, v.Configuration}
+}
+
+// virtual returns the virtual plugin of that callsign of which the record is kept.
+func (r virtualRecord) virtual(callsign string) Virtual {
+	return Virtual{Callsign: callsign, Parent: r.Parent, Profile: r.Profile, Configuration: r.Configuration}
+}
+
 // normalized returns the definition with its defaults, and an error that wraps ErrBadVirtual if it
 // can't be used.
 func (v Virtual) normalized() (Virtual, error) {
@@ -139,13 +149,20 @@ func (s *Supervisor) createVirtual(v Virtual) error {
 	if err != nil {
 		return err
 	}
-	if before, ok := s.virtuals.find(v.Callsign); ok && before.equals(v) {
+	before, ok := s.virtuals.find(v.Callsign)
+	isKept := ok && before.equals(v)
+	switch {
+	case isKept && s.ParentOf(v.Callsign) != "":
 		return nil
+	case isKept: // it was left out, because another instance had its callsign
+		err = s.roster.takenError(v.Callsign)
+	default:
+		err = s.checkNewVirtual(v)
 	}
-	if err := s.checkNewVirtual(v); err != nil {
-		return err
+	if err == nil && !isKept {
+		err = s.virtuals.put(v)
 	}
-	if err := s.virtuals.put(v); err != nil {
+	if err != nil {
 		return err
 	}
 	s.attachVirtual(v, parent)

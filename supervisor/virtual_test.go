@@ -550,6 +550,12 @@ func TestConfigurationTakesCallsignOfVirtual(t *testing.T) {
 		if err := r.shell("C").Activate(r.Context(), shell.Requested); !errors.Is(err, ErrExists) || !strings.Contains(err.Error(), "virtual plugin C of P") {
 			r.Errorf("got %v", err)
 		}
-		r.must(r.RemoveVirtual(r.Context(), "P", "C"))
+		if err := r.CreateVirtual(r.Context(), "P", Virtual{Callsign: "C", Configuration: json.RawMessage(`{"of":"C"}`)}); !errors.Is(err, ErrExists) {
+			r.Errorf("got %v", err)
+		}
+		_, err := r.Reload(r.Context(), []configs.Plugin{r.shell("P").Config(), r.shell("Q").Config(), r.shell("Down").Config()})
+		r.must(err)
+		r.create("P", "C")
+		r.expectIs("C", shell.Activated)
 	})
 }

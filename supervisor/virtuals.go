@@ -32,7 +32,7 @@ func loadVirtuals(s *store.Store) (*virtuals, error) {
 	}
 	all, err := v.kept.All()
 	for callsign, r := range all {
-		v.defined[callsign] = Virtual{Callsign: callsign, Parent: r.Parent, Profile: r.Profile, Configuration: r.Configuration}
+		v.defined[callsign] = r.virtual(callsign)
 	}
 	return v, err
 }
@@ -46,7 +46,7 @@ func KeptVirtualsOf(s *store.Store, parent string) ([]Virtual, error) {
 
 // put stores a definition durably.
 func (v *virtuals) put(one Virtual) error {
-	if err := v.kept.Put(one.Callsign, virtualRecord{recordVersion, one.Parent, one.Profile, one.Configuration}); err != nil {
+	if err := v.kept.Put(one.Callsign, one.record()); err != nil {
 		return err
 	}
 	v.mu.Lock()

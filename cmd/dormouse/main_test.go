@@ -52,7 +52,7 @@ func testMain(m *testing.M) int {
 	defer os.RemoveAll(dir)
 	examples = dir
 	build := exec.Command("go", "build", "-o", dir+"/", "dormouse/plugins/examples/counter", "dormouse/plugins/examples/echo", "dormouse/plugins/examples/lines", "dormouse/plugins/examples/survey",
-		"dormouse/shell/process/testdata/rogue", "dormouse/test/streams/plugin", "dormouse/cmd/dormouse/testdata/picky")
+		"dormouse/shell/process/testdata/rogue", "dormouse/test/streams/plugin", "dormouse/cmd/dormouse/testdata/picky", "dormouse/test/faults/brood")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "cannot build the example plugins: %v\n%s", err, out)

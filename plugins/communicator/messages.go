@@ -1,6 +1,7 @@
 package communicator
 
 import (
+	"cmp"
 	"path/filepath"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -41,8 +42,8 @@ func (c *Communicator) statusMessage(sh *shell.Shell, details bool) *shellpb.Sta
 	if source, ok := c.Supervisor.CloneSource(sh.Callsign()); ok {
 		s.Source = &shellpb.CloneSource{Callsign: source.Of, Gone: source.Gone, Own: source.Own}
 	}
-	s.Package, _ = c.Supervisor.SourceOf(sh.Callsign())
 	s.Parent = sh.Parent()
+	s.Package, _ = c.Supervisor.SourceOf(cmp.Or(s.GetParent(), sh.Callsign()))
 	if c.Paths != nil && !sh.IsBuiltIn() && !sh.IsVirtual() {
 		s.Paths = c.Paths(st.Config)
 	}

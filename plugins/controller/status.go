@@ -81,8 +81,8 @@ func (f *Front) instanceRecord(st shell.Status) dialect.Record {
 	if source, ok := f.supervisor.CloneSource(st.Config.Callsign); ok {
 		r.Clone = &dialect.Clone{Of: source.Of, Gone: source.Gone, Own: source.Own}
 	}
-	r.Package, _ = f.supervisor.SourceOf(st.Config.Callsign)
 	r.Parent = f.supervisor.ParentOf(st.Config.Callsign)
+	r.Package, _ = f.supervisor.SourceOf(cmp.Or(r.Parent, st.Config.Callsign))
 	r.Lost = lossRecords(f.supervisor.LossesOf(st.Config.Callsign))
 	if st.Sleep != nil {
 		r.Image = &dialect.Image{Engine: st.Sleep.Engine, Bytes: st.Sleep.Bytes, Created: utcTimestamp(st.Sleep.Since)}

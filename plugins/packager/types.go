@@ -73,6 +73,8 @@ func (p *Packager) checkCallsignFree(name, callsign string) error {
 		case found && source == name && !p.isClone(sh.Callsign()):
 		case found && source != "" && source != name:
 			return sameCallsignError(name, "the package "+source, callsign)
+		case sh.IsVirtual():
+			return sameCallsignError(name, "a virtual plugin of "+sh.Parent(), callsign)
 		case found && source == name:
 			return sameCallsignError(name, "a clone", callsign)
 		default:
