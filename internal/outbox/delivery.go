@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 )
 
@@ -54,6 +55,7 @@ func (o *Outbox) putIn(tx *store.Tx, d Delivery) error {
 	_, err = tx.Exec(`INSERT INTO outbox_deliveries (seq, line, kind, event, id, url, body, replaces, every, made, since, checksum)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		o.lastSeq.Add(1), number, d.Kind, d.Event, d.ID, d.URL, d.Body, d.Replaces, d.Every.Milliseconds(), made, waited, d.checksum())
+	failpoint.Hit("outbox.put")
 	if err != nil || d.Every > 0 {
 		return err
 	}

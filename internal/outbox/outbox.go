@@ -73,6 +73,11 @@ func Open(s *store.Store, o Options) (*Outbox, error) {
 	if err := s.Define("outbox", schema...); err != nil {
 		return nil, fmt.Errorf("cannot open the outbox: %w", err)
 	}
+	if s.Rebuilt() {
+		if err := s.Update(context.Background(), nameLostLines); err != nil {
+			return nil, fmt.Errorf("cannot find the lines of the outbox again: %w", err)
+		}
+	}
 	var last int64
 	err := s.View(context.Background(), func(tx *store.Tx) error { return tx.QueryRow(selectLastSeq).Scan(&last) })
 	if err != nil {

@@ -279,3 +279,52 @@ func TestDropLine(t *testing.T) {
 		}
 	})
 }
+
+// A new line does not wait for what a line before it had to.
+func TestLineAfterADroppedOne(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
+		r.put(to("a", "x", "1"))
+		r.after(time.Hour)
+		r.got()
+		r.answers(nil)
+		if err := r.store.Update(t.Context(), func(tx *store.Tx) error { return r.DropLine(tx, "a") }); err != nil {
+			t.Fatal(err)
+		}
+		r.put(to("b", "x", "2"))
+		r.after(time.Second)
+		r.expect("2")
+	})
+}
+
+// Deliveries whose line was lost with a damaged store are made all the same; a damaged one is
+// given up.
+func TestDamagedStore(t *testing.T) {
+	inBubble(t, func(t *testing.T, r *rig) {
+		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
+		r.put(to("a", "x", "1"), to("b", "x", "2"))
+		r.after(time.Millisecond)
+		r.got()
+		err := r.store.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec(`DELETE FROM outbox_lines WHERE name = 'a'`)
+			if err == nil {
+				_, err = tx.Exec(`UPDATE outbox_deliveries SET url = 'http://x/other' WHERE id = '2'`)
+			}
+			if err == nil {
+				err = nameLostLines(tx)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.answers(nil)
+		r.reopen()
+		r.after(time.Minute)
+		r.expect("1")
+		all, err := r.Troubled(t.Context(), 0, 10)
+		if err != nil || len(all) != 1 || !all[0].GivenUp || !strings.Contains(all[0].Reason, "damaged") {
+			t.Errorf("got %+v, %v", all, err)
+		}
+	})
+}

@@ -3,6 +3,8 @@ package outbox
 import (
 	"hash/crc32"
 	"strconv"
+
+	"dormouse/internal/store"
 )
 
 // schema makes the tables, one string for each version. Times are milliseconds since 1970,
@@ -13,7 +15,7 @@ import (
 // set, and does not grow while the host is down.
 var schema = []string{`
 CREATE TABLE outbox_lines (
-	number  INTEGER PRIMARY KEY,
+	number  INTEGER PRIMARY KEY AUTOINCREMENT, -- a number must never stand for another line
 	name    TEXT NOT NULL UNIQUE,
 	secrets TEXT NOT NULL DEFAULT '[]', -- JSON
 	tries   INTEGER NOT NULL DEFAULT 0, -- that have failed since the last that has not
@@ -54,6 +56,13 @@ CREATE TABLE outbox_failed (
 );
 CREATE INDEX outbox_failed_in_line ON outbox_failed (line);
 `}
+
+// nameLostLines gives the deliveries of lines whose own rows were lost a line again.
+func nameLostLines(tx *store.Tx) error {
+	_, err := tx.Exec(`INSERT OR IGNORE INTO outbox_lines (number, name)
+		SELECT line, 'lost-' || line FROM outbox_deliveries UNION SELECT line, 'lost-' || line FROM outbox_failed`)
+	return err
+}
 
 // selectLastSeq returns the number of the delivery that was put in last, as far as it is there.
 const selectLastSeq = `SELECT max(

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 )
 
@@ -53,6 +54,7 @@ func (d *dispatcher) takeSettlement(s settlement) {
 
 // settle writes what has become of the tries, in one transaction.
 func (o *Outbox) settle(ctx context.Context, tries []*try) settlement {
+	failpoint.Hit("outbox.answered")
 	s := settlement{tries: tries, nexts: make([]next, len(tries))}
 	s.err = o.store.Update(ctx, func(tx *store.Tx) (err error) {
 		for i, t := range tries {
@@ -62,6 +64,7 @@ func (o *Outbox) settle(ctx context.Context, tries []*try) settlement {
 		}
 		return nil
 	})
+	failpoint.Hit("outbox.settled")
 	if s.err != nil {
 		s.err = fmt.Errorf("cannot note what was delivered: %w", s.err)
 	}

@@ -25,7 +25,7 @@ const maxPerTask = 1000
 // schema makes the table, one string for each version.
 var schema = []string{`
 CREATE TABLE task_subscriptions (
-	n      INTEGER PRIMARY KEY,
+	n      INTEGER PRIMARY KEY AUTOINCREMENT,
 	task   TEXT NOT NULL,
 	url    TEXT NOT NULL,
 	events INTEGER NOT NULL, -- 0 for all
@@ -167,10 +167,10 @@ func lineOf(task string, n int64) string { return "task/" + task + "/" + strconv
 // endLine ends the subscription whose target has answered that it is gone.
 func (s *Subscriptions) endLine(tx *store.Tx, line string) error {
 	n, err := strconv.ParseInt(line[strings.LastIndexByte(line, '/')+1:], 10, 64)
-	if err == nil {
-		_, err = tx.Exec(`DELETE FROM task_subscriptions WHERE n = ?`, n)
-	}
 	if err != nil {
+		return nil //nolint:nilerr // the line has lost its name with a damaged store
+	}
+	if _, err := tx.Exec(`DELETE FROM task_subscriptions WHERE n = ?`, n); err != nil {
 		return fmt.Errorf("cannot end the subscription of %s: %w", line, err)
 	}
 	return nil
