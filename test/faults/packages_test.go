@@ -297,6 +297,16 @@ func (s *packageSite) source(version string, fails bool) string {
 	return dir
 }
 
+// spoiling writes a version of the package that spoils its data and fails, and returns its
+// directory.
+func (s *packageSite) spoiling(version string) string {
+	s.t.Helper()
+	dir := s.source(version, true)
+	path := filepath.Join(dir, "plugin.toml")
+	write(s.t, path, []byte(strings.Replace(string(read(s.t, path)), "fails = true", "fails = true, spoils = true", 1)))
+	return dir
+}
+
 func (s *packageSite) writeSource(dir, name, callsign, version string, fails bool) {
 	s.t.Helper()
 	must(s.t, os.MkdirAll(filepath.Join(dir, "bin"), 0o755))

@@ -1,6 +1,6 @@
 // Command gated is a plugin of flows that waits at gates, files that a test makes: before it serves,
 // at the one whose path is in the file "gate" beside its program, and when it is initialized and
-// deinitialized, at those of its configuration. It processes messages as plugins/examples/lines does.
+// deinitialized, at those of its configuration. It has the flows of plugins/examples/lines.
 package main
 
 import (
@@ -48,8 +48,12 @@ func (g *gated) Information() sdk.Information { return sdk.Information{} }
 
 func (g *gated) Methods() sdk.Methods { return sdk.Methods{} }
 
-// Process passes a message on, in upper case, or appends it to the file.
+// Process passes a message on, in upper case, or appends it to the file. The message "die" ends
+// the plugin.
 func (g *gated) Process(_ context.Context, flow string, m sdk.Message) ([]sdk.Message, error) {
+	if string(m.Body) == "die" {
+		os.Exit(3)
+	}
 	if flow != "file" {
 		return []sdk.Message{{Body: bytes.ToUpper(m.Body)}}, nil
 	}

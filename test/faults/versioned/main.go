@@ -1,12 +1,13 @@
 // Command versioned is a plugin of a package: each start appends the number of its version to its
-// data, and to a key and a blob of its state, and the methods data and state return these. With the configuration "fails" it ends soon after its
-// start.
+// data, and to a key and a blob of its state, and the method data returns the data. With the
+// configuration "fails" it ends soon after its start, with "spoils" it first overwrites the data.
 package main
 
 import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,6 +20,8 @@ import (
 func main() { sdk.Serve(&versioned{}) }
 
 type versioned struct {
+	configuration
+
 	path  string
 	state *sdk.StateStore
 }
@@ -26,13 +29,15 @@ type versioned struct {
 type configuration struct {
 	Version string `json:"version"`
 	Fails   bool   `json:"fails"`
+	Spoils  bool   `json:"spoils"`
 }
 
 func (v *versioned) Initialize(ctx context.Context, in *sdk.Instance) error {
-	var c configuration
-	if err := json.Unmarshal(in.Configuration, &c); err != nil {
+	c := &v.configuration
+	if err := json.Unmarshal(in.Configuration, c); err != nil {
 		return err
 	}
+	fmt.Fprintln(os.Stderr, "version", c.Version, "begins")
 	v.path = filepath.Join(in.Persistent, "data")
 	v.state = in.Host.State()
 	if c.Fails {
@@ -40,6 +45,11 @@ func (v *versioned) Initialize(ctx context.Context, in *sdk.Instance) error {
 	}
 	if err := v.appendToState(ctx, c.Version); err != nil {
 		return err
+	}
+	if c.Spoils {
+		if err := os.WriteFile(v.path, []byte("spoiled"), 0o600); err != nil {
+			return err
+		}
 	}
 	f, err := os.OpenFile(v.path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -79,7 +89,10 @@ func (v *versioned) blob(ctx context.Context) (string, error) {
 	return string(text), err
 }
 
-func (v *versioned) Deinitialize(context.Context, sdk.Reason) error { return nil }
+func (v *versioned) Deinitialize(context.Context, sdk.Reason) error {
+	fmt.Fprintln(os.Stderr, "version", v.Version, "ends")
+	return nil
+}
 
 func (v *versioned) Information() sdk.Information { return sdk.Information{} }
 
