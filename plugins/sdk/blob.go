@@ -28,7 +28,7 @@ type Blob struct {
 }
 
 // blobPart is how many bytes of a blob are sent in one message.
-const blobPart = 64 << 10
+const blobPart = 256 << 10
 
 // PutBlob makes what can be read from the reader a blob, in the place of the one with that name.
 // It is seen once it is whole: if the reader fails or the call is cut off, the host keeps nothing

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	maxPart  = 1 << 20  // bytes of a blob in one message that arrives
-	sentPart = 64 << 10 // and in one that is sent
+	maxPart  = 1 << 20   // bytes of a blob in one message that arrives
+	sentPart = 256 << 10 // and in one that is sent
 )
 
 // PutBlob receives a blob.
