@@ -179,6 +179,9 @@ func (u *unpacking) unpackFile(name string, h *tar.Header, contents io.Reader) e
 	if err == nil && written != h.Size {
 		err = refuse(name, "it has %d bytes, although the archive says %d", written, h.Size)
 	}
+	if err == nil && written >= largeFile {
+		beginWriting(f)
+	}
 	if err = errors.Join(err, f.Close()); err != nil {
 		return err
 	}
@@ -204,6 +207,16 @@ func (u *unpacking) copy(f *os.File, to io.Writer, contents io.Reader) (written 
 			return written, u.stream.explain(err)
 		}
 	}
+}
+
+// largeFile is the size from which a file is worth a write of its own; the kernel writes small ones
+// together.
+const largeFile = 256 << 10
+
+// beginWriting has the kernel write a file to the disk beside the further work, so that less is left
+// to wait for at its end. What goes wrong is found there, too.
+func beginWriting(f *os.File) {
+	_ = unix.SyncFileRange(int(f.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
 }
 
 // unpackLink makes a symbolic link. Where it leads is checked when all files are known.
