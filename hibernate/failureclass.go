@@ -29,7 +29,7 @@ var failureClasses = []struct {
 }
 
 // ClassifyFailure returns the class of err, the error of a wake. An error with an unknown
-// cause is Passing, so that no image is given up for a cause that the host does not know.
+// cause is Passing, so that the host keeps the image.
 func ClassifyFailure(err error) FailureClass {
 	for _, one := range failureClasses {
 		if errors.Is(err, one.cause) {

@@ -137,8 +137,8 @@ func (s *Store) readGenerationFloor() (floor uint64, err error) {
 	return floor, err
 }
 
-// ensureGenerationRecord makes the record of an instance, durably, if there is none: without
-// one no image is woken. A record that this host did not write, or can't read, is replaced by
+// ensureGenerationRecord makes the record of an instance, durably, if it is missing: an image is
+// woken only with it. A record that this host did not write, or can't read, is replaced by
 // one whose generations are higher than all that were ever counted.
 func (s *Store) ensureGenerationRecord(callsign string) (generationRecord, error) {
 	s.used.mu.Lock()

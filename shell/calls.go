@@ -177,8 +177,7 @@ const maxReportDelay = time.Second
 
 // WaitForReports returns when the observer knows the present state and every event that the
 // plugin sent before, after one second at the latest. A subscriber that is added afterwards
-// gets none of these. An active plugin is asked, as a probe; of one that is not active no
-// event is on its way.
+// gets only later events. An active plugin is asked, as a probe; any other plugin sends no events.
 func (s *Shell) WaitForReports(ctx context.Context) {
 	if s.virtual != nil {
 		s.virtual.Parent().WaitForReports(ctx) // the plugin's events come through the parent

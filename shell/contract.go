@@ -125,7 +125,7 @@ func (p Profile) with(other Profile) Profile {
 	return all
 }
 
-// withOthers returns own, then the others whose key none of own has.
+// withOthers returns own, then those of others whose keys are not among the keys of own.
 func withOthers[E any](own, others []E, key func(E) string) []E {
 	all := append([]E(nil), own...)
 	known := make(map[string]bool)

@@ -105,8 +105,8 @@ func (u UnmetUse) String() string {
 	return text
 }
 
-// UnmetUses returns what the instance of that callsign uses, and what no instance provides or
-// several do while its configuration names none of them.
+// UnmetUses returns those uses of the instance for which it has no provider: no instance provides
+// the type, or several do and the configuration does not say which of them is meant.
 func (s *Supervisor) UnmetUses(callsign string) (unmet []UnmetUse) {
 	sh, ok := s.Shell(callsign)
 	if !ok {

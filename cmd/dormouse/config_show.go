@@ -147,8 +147,8 @@ func (s *shownTable) addKeys(path, name string, v reflect.Value, origins configs
 	return s.addKey(path, name, v, origins)
 }
 
-// mayLack reports whether a key of the table has no default, so that without a value it does not
-// stand there.
+// mayLack reports whether the table is shown without the key while the key has no value: there is
+// no default to show.
 func (s *shownTable) mayLack(name string) bool {
 	return s.header == "[[access]]" || s.header == "[[listener]]" || name == "executable" || name == "builtin"
 }

@@ -58,7 +58,7 @@ func (s *sockets) reuseOrBindUnixSockets(left leftSockets, paths unixSocketPaths
 }
 
 // letOperatorsPass lets the members of the group pass the directory, or of the default
-// group if the first has no name. Where that does not go, they use TCP.
+// group if the first has no name. Where that fails, the operators use TCP.
 func letOperatorsPass(dir string, group communicator.Group) {
 	if group == (communicator.Group{}) {
 		group, _ = communicator.LookupGroup(access.DefaultGroup) // most machines have none

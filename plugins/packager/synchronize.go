@@ -341,7 +341,7 @@ func (p *Packager) insertAllAtStart() error {
 }
 
 // Sync brings database and files into agreement while the host runs, and returns a line for each
-// action; with dryRun it does nothing but return them. A source that looks lost is an error,
+// action; with dryRun it only returns the lines. A source that looks lost is an error,
 // unless really is true.
 func (p *Packager) Sync(dryRun, really bool) (lines []string, err error) {
 	if err := p.openDirs(); err != nil {

@@ -217,7 +217,7 @@ func (h *taskHost) changeAndPost(ctx context.Context, task string) error {
 	return response.Body.Close()
 }
 
-// printIdle prints the processor time that subscriptions need of which none is told anything.
+// printIdle prints the processor time that subscriptions need while there is nothing to tell.
 func (h *taskHost) printIdle(ctx context.Context) error {
 	if _, err := h.newTask(ctx, idleReceivers); err != nil {
 		return err

@@ -25,8 +25,7 @@ type Pager interface {
 	// CRIU's working directory, where CRIU expects the pager's socket.
 	RunRestoreAndServe(ctx context.Context, workDirFD int32, restore func() error) error
 	// VerifyAndSecureRestore returns an error if the memory that CRIU has read itself is not
-	// as it was dumped. After success the tree below rootPID reads nothing but its own
-	// memory, even if this process or the loader is killed. rootPID is 0 if the restore has
+	// as it was dumped. After success the tree below rootPID reads its own memory only, even if this process or the loader is killed. rootPID is 0 if the restore has
 	// failed.
 	VerifyAndSecureRestore(ctx context.Context, rootPID int) error
 }

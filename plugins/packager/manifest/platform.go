@@ -31,8 +31,8 @@ func (m Manifest) checkPlatform(platform string) error {
 	return fmt.Errorf("%w, which is %s; it has: %s", ErrPlatform, platform, have)
 }
 
-// lacksExecutable reports whether an instance runs the program of the package, and none of its
-// own.
+// lacksExecutable reports whether an instance names no program of its own, and so runs that of the
+// package.
 func (m Manifest) lacksExecutable(keys configs.InstanceKeys) bool {
 	_, own := keys.Values["executable"]
 	return !own
