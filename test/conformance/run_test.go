@@ -66,6 +66,8 @@ func (r *run) do(t *testing.T, d directive) {
 		r.expect(t, d)
 	case "event":
 		r.expectEvent(t, first, rest)
+	case "events":
+		r.expectEvents(t, first, rest)
 	case "quiet":
 		r.expectNoEvent(t)
 	case "socket":
@@ -231,6 +233,18 @@ func (r *run) expectEvent(t *testing.T, method, params string) {
 	event := next(t.Context(), t, r.socket(t).events)
 	if err := match(fmt.Sprintf(`{"jsonrpc":"2.0","method":%q,"params":%s}`, method, params), event); err != nil {
 		t.Errorf("event %s: %v", event, err)
+	}
+}
+
+// expectEvents expects all notifications that have come by the answer of one more request, at
+// least one.
+func (r *run) expectEvents(t *testing.T, method, params string) {
+	t.Helper()
+	r.expectEvent(t, method, params)
+	s := r.socket(t)
+	s.send(t.Context(), t, r.request("Controller.1.framework", ""), true)
+	for len(s.events) > 0 {
+		r.expectEvent(t, method, params)
 	}
 }
 

@@ -27,6 +27,7 @@ import (
 //	answer JSON                  the answer as a whole
 //	silence                      there is no answer
 //	event METHOD PARAMS          the next notification
+//	events METHOD PARAMS         all notifications so far, at least one
 //	quiet                        there is no further one
 //	socket NAME                  go on with another websocket
 //	open PATH                    open it at that path, with the HTTP status as its answer
@@ -59,7 +60,7 @@ type directive struct {
 // applies reports whether the directive counts in a run. There are no events
 // without a websocket.
 func (d directive) applies(dialect, transport string) bool {
-	if transport == "http" && slices.Contains([]string{"event", "quiet", "socket", "open", "close", "pieces", "ping", "pipeline"}, d.verb) {
+	if transport == "http" && slices.Contains([]string{"event", "events", "quiet", "socket", "open", "close", "pieces", "ping", "pipeline"}, d.verb) {
 		return false
 	}
 	for _, only := range d.only {
