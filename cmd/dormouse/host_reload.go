@@ -95,6 +95,7 @@ func hostChangesForNextStart(started, now configs.Config) (lines []string) {
 		{"host", started.Host, now.Host},
 		{"flows", started.Flows, now.Flows},
 		{"qhana", started.QHAna, now.QHAna},
+		{"tasks", started.Tasks, now.Tasks},
 		{"hibernate", started.Hibernate, now.Hibernate},
 		{"host", listenerKey{started.Listeners}, listenerKey{now.Listeners}},
 	} {

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"dormouse/configs"
 	"dormouse/internal/store"
 )
 
@@ -290,5 +293,22 @@ func TestDamagedStore(t *testing.T) {
 	}
 	if text, err := os.ReadFile(path); string(text) != damaged || err != nil {
 		t.Errorf("the store was changed (%v)", err)
+	}
+}
+
+// A change of what is bound to an engine elsewhere, of the bounds of flows, or of how long tasks are
+// kept, is told as one for the next start.
+func TestChangesForNextStart(t *testing.T) {
+	before, after := configs.Default(), configs.Default()
+	after.Flows.Remotes = []configs.Remote{{Topic: "frames"}}
+	after.Flows.MaxMessages++
+	after.Tasks.KeepCount++
+	got := hostChangesForNextStart(before, after)
+	want := []string{
+		"flows: max-messages differs, takes effect with the next start", "flows: remote differs, takes effect with the next start",
+		"tasks: keep-count differs, takes effect with the next start",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }
