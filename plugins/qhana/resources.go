@@ -162,8 +162,7 @@ func (q *QHAna) taskPart(t *taskspb.Task, path []string) (resource, bool) {
 		found.post = action{access.Call, "submit", func(w http.ResponseWriter, r *http.Request) { q.submit(w, r, t, step) }}
 		return found, true
 	case path[2] == "ui":
-		action := q.taskAddress(t.GetId(), "steps", step.GetId())
-		return q.ui(found, path[3:], step.GetUi(), action, func(w http.ResponseWriter, r *http.Request) { q.serveStepForm(w, r, t, step) })
+		return q.ui(found, path[3:], step.GetUi(), q.stepResource(t, step).Href, func(w http.ResponseWriter, r *http.Request) { q.serveStepForm(w, r, t, step) })
 	}
 	return resource{}, false
 }

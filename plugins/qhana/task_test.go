@@ -1,6 +1,8 @@
 package qhana
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -226,5 +228,29 @@ func TestOutput(t *testing.T) {
 		if got := r.do(t, "GET", "/qhana/tasks/big/outputs/"+path, ""); got.status != 404 {
 			t.Errorf("%s: %d %s", path, got.status, got.body)
 		}
+	}
+}
+
+// A step with a page of the plugin's own tells it where the form is sent: to the host, or to where
+// the step leads.
+func TestOwnPageOfStep(t *testing.T) {
+	task := bigTask()
+	task.Steps = []*taskspb.Step{
+		{Id: "own", Ui: "pages/own.html", Cleared: true},
+		{Id: "elsewhere", Ui: "/pages/own.html", Href: "http://of.example/process/?callback=c", Cleared: true},
+		{Id: "below", Href: "take/it"},
+	}
+	r := newTaskRig(t, task)
+	r.instances.web = map[string]http.Handler{"Optimizer": http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		_, _ = io.WriteString(w, request.Header.Get("Form-Action"))
+	})}
+	for step, want := range map[string]string{"own": r.server.URL + "/qhana/tasks/big/steps/own/", "elsewhere": "http://of.example/process/?callback=c"} {
+		got := r.do(t, "GET", "/qhana/tasks/big/steps/"+step+"/ui/", "")
+		if got.body != want || got.header.Get("Path") != "pages/own.html" {
+			t.Errorf("%s: %d %s at %s; want %s", step, got.status, got.body, got.header.Get("Path"), want)
+		}
+	}
+	if got := r.do(t, "GET", "/qhana/tasks/big/steps/below/", "").decode(t); got["href"] != r.server.URL+"/qhana/web/Optimizer/take/it" {
+		t.Errorf("%v", got)
 	}
 }

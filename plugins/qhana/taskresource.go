@@ -103,8 +103,8 @@ func (q *QHAna) linksOf(t *taskspb.Task, self string) []link {
 
 // stepResource returns the step of a task as its resource shows it.
 func (q *QHAna) stepResource(t *taskspb.Task, s *taskspb.Step) step {
-	r := step{StepID: s.GetId(), Href: s.GetHref(), UIHref: s.GetUi(), Cleared: s.GetCleared()}
-	if r.Href == "" {
+	r := step{StepID: s.GetId(), Href: q.webAddress(t.GetCallsign(), s.GetHref()), UIHref: s.GetUi(), Cleared: s.GetCleared()}
+	if s.GetHref() == "" {
 		r.Href = q.taskAddress(t.GetId(), "steps", s.GetId())
 	}
 	if !isAbsolute(r.UIHref) {

@@ -104,7 +104,7 @@ func TestWrongForm(t *testing.T) {
 		"name=0123456789&features=http://a":     "name",
 		"name=ann&features=http://a&count=0":    "count",
 		"name=ann&features=http://a&shared=11":  "shared",
-		"name=ann&features=http://a&unknown=11": forms.Whole,
+		"name=ann&features=http://a&unknown=11": "unknown",
 	} {
 		values, err := url.ParseQuery(form)
 		if err != nil {

@@ -6,24 +6,24 @@ package forms
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"dormouse/internal/schema"
 )
 
-// Schema describes an object of values. The zero Schema takes any object.
+// Schema describes an object of values.
 type Schema struct {
-	root     *jsonschema.Schema
-	resolved *jsonschema.Resolved
-	names    []string // of the properties, in the order of the text
+	root  *jsonschema.Schema
+	check *schema.Schema
+	names []string // of the properties, in the order of the text
 }
 
-// Parse returns the schema in the text, a JSON Schema of an object; the zero Schema for an empty
-// text. Each of inputs without a property of its own becomes one that takes a URL.
+// Parse returns the schema in the text, a JSON Schema of an object; for an empty text one that takes
+// any. Each of inputs without a property of its own becomes one that takes a URL.
 func Parse(text json.RawMessage, inputs ...Input) (*Schema, error) {
 	s := &Schema{root: &jsonschema.Schema{}}
 	if len(bytes.TrimSpace(text)) > 0 {
@@ -36,11 +36,19 @@ func Parse(text json.RawMessage, inputs ...Input) (*Schema, error) {
 		s.addInput(input)
 	}
 	var err error
-	s.resolved, err = s.root.Resolve(&jsonschema.ResolveOptions{Loader: loadNothing})
-	if err != nil {
+	if s.check, err = compiled(s.root); err != nil {
 		return nil, fmt.Errorf("cannot use the schema: %w", err)
 	}
 	return s, nil
+}
+
+// compiled returns the schema for checks.
+func compiled(s *jsonschema.Schema) (*schema.Schema, error) {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	return schema.Compile(text)
 }
 
 // Input is a parameter that is the address of data.
@@ -62,11 +70,6 @@ func (s *Schema) addInput(input Input) {
 	if input.Required && !slices.Contains(s.root.Required, input.Name) {
 		s.root.Required = append(s.root.Required, input.Name)
 	}
-}
-
-// loadNothing loads no schema that another refers to.
-func loadNothing(*url.URL) (*jsonschema.Schema, error) {
-	return nil, errors.New("a schema may refer to itself only, nothing is loaded")
 }
 
 // namesInOrder returns the names of the properties in a schema's text, which is valid JSON, in

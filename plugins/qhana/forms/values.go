@@ -3,6 +3,7 @@ package forms
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -13,6 +14,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/jsonschema-go/jsonschema"
+
+	"dormouse/internal/schema"
 )
 
 // Errors are what is wrong with values: texts by the name of the member, under Whole what is
@@ -36,10 +39,10 @@ func (e Errors) add(name, format string, args ...any) {
 // FromForm returns the object of the values that a form has, each as the schema wants it, or what
 // is wrong with them. A value without text counts as none: a browser sends one for each field.
 func (s *Schema) FromForm(form url.Values) (json.RawMessage, Errors) {
-	errors, object := Errors{}, make(map[string]any)
+	wrong, object := Errors{}, make(map[string]any)
 	for name, texts := range form {
 		if !utf8.ValidString(name) || slices.ContainsFunc(texts, func(text string) bool { return !utf8.ValidString(text) }) {
-			errors.add(strings.ToValidUTF8(name, "\ufffd"), badText)
+			wrong.add(strings.ToValidUTF8(name, "\ufffd"), badText)
 			continue
 		}
 		texts = slices.DeleteFunc(slices.Clone(texts), func(text string) bool { return text == "" })
@@ -48,12 +51,12 @@ func (s *Schema) FromForm(form url.Values) (json.RawMessage, Errors) {
 		}
 		value, err := valueOf(s.property(name), texts)
 		if err != "" {
-			errors.add(name, "%s", err)
+			wrong.add(name, "%s", err)
 			continue
 		}
 		object[name] = value
 	}
-	return s.checked(object, errors)
+	return s.checked(object, wrong)
 }
 
 // FromJSON returns the object, or what is wrong with it. An empty text stands for an object
@@ -67,74 +70,87 @@ func (s *Schema) FromJSON(text []byte) (json.RawMessage, Errors) {
 	case json.Unmarshal(text, &object) != nil || object == nil:
 		return nil, Errors{Whole: {"Invalid input type: a JSON object is needed."}}
 	}
-	if _, errors := s.checked(object, Errors{}); len(errors) > 0 {
-		return nil, errors
+	if _, wrong := s.checked(object, Errors{}); len(wrong) > 0 {
+		return nil, wrong
 	}
 	return json.RawMessage(cmp.Or(strings.TrimSpace(string(text)), "{}")), nil // numbers as they are written
 }
 
-// checked returns the object as JSON if it is as the schema wants it, and else adds to the errors.
-func (s *Schema) checked(object map[string]any, errors Errors) (json.RawMessage, Errors) {
+// checked returns the object as JSON if it is as the schema wants it, and else what is wrong
+// besides.
+func (s *Schema) checked(object map[string]any, wrong Errors) (json.RawMessage, Errors) {
 	for _, name := range s.root.Required {
-		if _, ok := object[name]; !ok && errors[name] == nil {
-			errors.add(name, missing)
+		if _, ok := object[name]; !ok && wrong[name] == nil {
+			wrong.add(name, missing)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(object)) {
-		if why := s.wrong(name, object[name]); why != "" {
-			errors.add(name, "%s", why)
+		s.noteWrong(name, object[name], wrong)
+	}
+	if len(wrong) == 0 {
+		if err := s.check.Check(plainJSON(object)); err != nil {
+			wrong.addWrong(err)
 		}
 	}
-	if len(errors) == 0 && s.resolved != nil {
-		if err := s.resolved.Validate(object); err != nil {
-			errors.add(Whole, "%s", plainError(err))
-		}
-	}
-	if len(errors) > 0 {
-		return nil, errors
+	if len(wrong) > 0 {
+		return nil, wrong
 	}
 	text, err := json.Marshal(object)
 	if err != nil {
 		return nil, Errors{Whole: {err.Error()}}
 	}
-	return text, errors
+	return text, wrong
 }
 
-// wrong returns why the schema of the member does not take the value, empty if it does.
-func (s *Schema) wrong(name string, value any) string {
+// noteWrong adds why the schema of the member does not take the value, unless it does.
+func (s *Schema) noteWrong(name string, value any, wrong Errors) {
 	declared, ok := s.root.Properties[name]
 	if !ok {
-		return ""
+		return
 	}
-	one := &jsonschema.Schema{Defs: s.root.Defs, Definitions: s.root.Definitions, Properties: map[string]*jsonschema.Schema{name: declared}}
-	resolved, err := one.CloneSchemas().Resolve(&jsonschema.ResolveOptions{Loader: loadNothing})
-	if err == nil {
-		err = resolved.Validate(map[string]any{name: value})
+	one, err := compiled(&jsonschema.Schema{Defs: s.root.Defs, Properties: map[string]*jsonschema.Schema{name: declared}})
+	if err != nil {
+		return // it refers to other parts; the whole is checked last
 	}
+	err = one.Check(plainJSON(map[string]any{name: value}))
 	p := s.property(name)
 	text, isText := value.(string)
 	switch {
 	case err != nil && len(p.Enum) > 0:
-		return "Must be one of: " + strings.Join(textsOf(p.Enum), ", ") + "."
+		wrong.add(name, "Must be one of: %s.", strings.Join(textsOf(p.Enum), ", "))
 	case err != nil:
-		return plainError(err)
+		wrong.addWrong(err)
 	case isText && isAddress(p) && !isURL(text):
-		return "Not a valid URL."
+		wrong.add(name, "Not a valid URL.")
 	}
-	return ""
 }
 
-// plainError returns an error of the library without the library's own words.
-func plainError(err error) string {
-	parts := strings.Split(strings.ReplaceAll(err.Error(), "\n", "; "), ": ")
-	parts = slices.DeleteFunc(parts, func(part string) bool {
-		return strings.HasPrefix(part, "validating ") || part == "jsonschema"
-	})
-	text := strings.Join(parts, ": ")
-	if len(text) > 500 {
-		text = strings.ToValidUTF8(text[:500], "") + "…"
+// addWrong adds the error of a check, under the member that it is about.
+func (e Errors) addWrong(err error) {
+	wrong, ok := errors.AsType[*schema.Error](err)
+	if !ok || wrong.Path == "" {
+		e.add(Whole, "%s", err.Error())
+		return
 	}
-	return text
+	name, below, deeper := strings.Cut(wrong.Path[1:], "/")
+	name = strings.NewReplacer("~1", "/", "~0", "~").Replace(name)
+	if why := wrong.Why; deeper {
+		e.add(name, "/%s %s", below, why)
+	} else {
+		e.add(name, "It %s.", why)
+	}
+}
+
+// plainJSON returns the value as json.Unmarshal would have made it.
+func plainJSON(value any) (plain any) {
+	text, err := json.Marshal(value)
+	if err == nil {
+		err = json.Unmarshal(text, &plain)
+	}
+	if err != nil {
+		return value
+	}
+	return plain
 }
 
 // valueOf returns the value that the texts of a field stand for, or why they stand for none.
