@@ -33,8 +33,7 @@ func TestOptimizerConversation(t *testing.T) {
 	if len(found) != 1 {
 		t.Fatalf("the registry finds %v", found)
 	}
-	min := &minimizer{runner}
-	minAddress := runner.AddPlugin(min.plugin())
+	minAddress := runner.AddPlugin((&minimizer{runner}).plugin())
 	c := &coordinator{
 		runner: runner, objective: found[0],
 		minimizer: qhanatest.Plugin{Href: minAddress + "process/", UIHref: minAddress + "ui/"},

@@ -212,5 +212,6 @@ func send(t *testing.T, client *http.Client, request *http.Request) (status int,
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response.StatusCode, bodyOf(t, response)
+	defer response.Body.Close()
+	return response.StatusCode, textOf(t, response.Body)
 }

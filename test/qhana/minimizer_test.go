@@ -26,6 +26,7 @@ func (m *minimizer) plugin() qhanatest.RunnerPlugin {
 			t.AddStep(qhanatest.Step{StepID: "minimize", Href: t.StepURL("minimize"), UIHref: t.StepURL("minimize")})
 		},
 		Step: func(t *qhanatest.Task, _ string, form url.Values) {
+			t.Log("begins") // an event that the coordinator does not care for
 			weights, err := m.minimize(form.Get("objectiveFunction"))
 			if err != nil {
 				t.Finish(err.Error())

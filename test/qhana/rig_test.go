@@ -179,14 +179,14 @@ func get(t *testing.T, address string) (status int, header http.Header, body str
 	if err != nil {
 		t.Fatal(err)
 	}
-	return response.StatusCode, response.Header, bodyOf(t, response)
+	defer response.Body.Close()
+	return response.StatusCode, response.Header, textOf(t, response.Body)
 }
 
-// bodyOf returns the body of a response.
-func bodyOf(t *testing.T, response *http.Response) string {
+// textOf returns all of a text.
+func textOf(t *testing.T, from io.Reader) string {
 	t.Helper()
-	defer response.Body.Close()
-	text, err := io.ReadAll(response.Body)
+	text, err := io.ReadAll(from)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,10 @@
 // Command objective is a plugin for the test of QHAna's whole conversation: an objective function
 // whose tasks wait for data, are then evaluated over HTTP, and end when they are told to. It is
-// found as the virtual plugin Hinge, and uses the contracts alone.
+// found as the virtual plugin Hinge.
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -14,13 +15,7 @@ import (
 	"sync"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-
 	"dormouse/plugins/sdk"
-	"dormouse/plugins/tasks/taskspb"
 	"dormouse/shell/shellpb"
 )
 
@@ -32,9 +27,6 @@ const child = "Hinge"
 
 // objective is the plugin.
 type objective struct {
-	taskspb.UnimplementedWorkerServer
-	tasks taskspb.TasksClient
-
 	mu       sync.Mutex
 	problems map[string]*problem // by task
 }
@@ -47,15 +39,19 @@ type problem struct {
 	asked  int
 }
 
-func (o *objective) Describe() sdk.Information {
+var (
+	_ sdk.Describer  = (*objective)(nil)
+	_ sdk.TaskRunner = (*objective)(nil)
+	_ sdk.WebServer  = (*objective)(nil)
+)
+
+func (o *objective) Information() sdk.Information {
 	return sdk.Information{Name: "objective", Description: "Objective functions for minimizers"}
 }
 
 // Initialize makes the virtual plugin.
 func (o *objective) Initialize(ctx context.Context, in *sdk.Instance) error {
-	host := in.Host.Conn("")
-	o.tasks = taskspb.NewTasksClient(host)
-	_, err := shellpb.NewVirtualsClient(host).CreateVirtual(ctx, &shellpb.CreateVirtualRequest{Plugin: &shellpb.VirtualPlugin{
+	_, err := shellpb.NewVirtualsClient(in.Host.Conn("")).CreateVirtual(ctx, &shellpb.CreateVirtualRequest{Plugin: &shellpb.VirtualPlugin{
 		Callsign: child,
 		Profile: &shellpb.Profile{
 			Title: "Hinge loss", Name: "hinge-loss", Version: "0.2.0-snapshot", Description: "How far weights are from the best",
@@ -71,97 +67,46 @@ func (o *objective) Initialize(ctx context.Context, in *sdk.Instance) error {
 
 func (o *objective) Deinitialize(context.Context, sdk.Reason) error { return nil }
 
-func (o *objective) Register(r grpc.ServiceRegistrar) { taskspb.RegisterWorkerServer(r, o) }
-
-// as returns a context for calls of the virtual plugin, which go on when ctx ends.
-func as(ctx context.Context, callsign string) context.Context {
-	return metadata.AppendToOutgoingContext(context.WithoutCancel(ctx), "dormouse-as", callsign)
-}
-
-// Run waits for the data.
-func (o *objective) Run(ctx context.Context, r *taskspb.RunRequest) (*taskspb.RunResponse, error) {
-	var given struct{ C float64 }
-	if err := json.Unmarshal(r.GetTask().GetParameters(), &given); err != nil {
-		return nil, err
-	}
-	o.mu.Lock()
-	o.problems[r.GetTask().GetId()] = &problem{c: given.C}
-	o.mu.Unlock()
-	_, err := o.tasks.Update(as(ctx, r.GetTask().GetCallsign()), &taskspb.UpdateRequest{
-		Task: r.GetTask().GetId(), Log: []string{"waits for data"},
-		AddStep: &taskspb.Step{Id: "pass_data", Title: "Pass the data", Schema: []byte(
-			`{"type":"object","properties":{"features":{"type":"string","format":"uri"},"target":{"type":"string","format":"uri"}},"required":["features","target"]}`)},
-	})
-	return &taskspb.RunResponse{}, err
-}
-
-// Submit takes the data, or ends the evaluation.
-func (o *objective) Submit(ctx context.Context, r *taskspb.WorkerSubmitRequest) (*taskspb.WorkerSubmitResponse, error) {
-	ctx = as(ctx, r.GetCallsign())
-	switch r.GetStep().GetId() {
-	case "pass_data":
-		return &taskspb.WorkerSubmitResponse{}, o.takeData(ctx, r.GetTask(), r.GetStep().GetValues())
-	case "evaluate":
-		return &taskspb.WorkerSubmitResponse{}, o.finish(ctx, r.GetTask())
-	}
-	return nil, status.Errorf(codes.InvalidArgument, "there is no step %s", r.GetStep().GetId())
-}
-
-// takeData fetches the data, and can be evaluated from then on.
-func (o *objective) takeData(ctx context.Context, task string, values []byte) error {
-	var given struct{ Features, Target string }
-	if err := json.Unmarshal(values, &given); err != nil {
+// RunTask waits for the data, can then be evaluated, and leaves the smallest loss as a file once it
+// is told to end.
+func (o *objective) RunTask(ctx context.Context, t *sdk.Task) error {
+	p := &problem{}
+	if err := json.Unmarshal(t.Parameters, &struct{ C *float64 }{&p.c}); err != nil {
 		return err
 	}
-	var target []float64
-	if err := fetch(ctx, given.Target, &target); err != nil {
-		return status.Errorf(codes.InvalidArgument, "cannot read the target: %v", err)
+	if err := t.Log(ctx, "waits for data"); err != nil {
+		return err
 	}
-	p := o.problemOf(task)
-	o.mu.Lock()
-	p.target = target
-	o.mu.Unlock()
-	_, err := o.tasks.Update(ctx, &taskspb.UpdateRequest{
-		Task: task, Log: []string{"can be evaluated"}, ClearSteps: []string{"pass_data"},
-		AddStep: &taskspb.Step{Id: "evaluate", Title: "End the evaluation"},
-		Links: []*taskspb.Link{
-			{Type: "of-weights", Href: "of/" + task + "/weights"},
-			{Type: "of-evaluate", Href: "of/" + task + "/evaluate"},
-		},
-	})
-	return err
-}
-
-// finish leaves the smallest loss as a file.
-func (o *objective) finish(ctx context.Context, task string) error {
-	p := o.problemOf(task)
-	o.mu.Lock()
-	text, err := json.Marshal(map[string]any{"loss": p.best, "evaluations": p.asked})
-	o.mu.Unlock()
+	var given struct{ Features, Target string }
+	err := t.Ask(ctx, sdk.Step{ID: "pass_data", Title: "Pass the data", Schema: json.RawMessage(
+		`{"type":"object","properties":{"features":{"type":"string","format":"uri"},"target":{"type":"string","format":"uri"}},"required":["features","target"]}`)}, &given)
+	if err == nil {
+		err = fetch(ctx, given.Target, &p.target)
+	}
 	if err != nil {
 		return err
 	}
-	stream, err := o.tasks.PutOutput(ctx)
-	if err == nil {
-		err = stream.Send(&taskspb.PutOutputRequest{Task: task, Name: "loss.json", ContentType: "application/json", DataType: "entity/vector", Content: text})
-	}
-	if err == nil {
-		_, err = stream.CloseAndRecv()
-	}
-	if err == nil {
-		_, err = o.tasks.Finish(ctx, &taskspb.FinishRequest{Task: task, Status: taskspb.Status_STATUS_SUCCESS, Log: []string{"done"}})
-	}
-	return err
-}
-
-// problemOf returns the problem of a task, an empty one if there is none.
-func (o *objective) problemOf(task string) *problem {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if p := o.problems[task]; p != nil {
-		return p
+	o.problems[t.ID] = p
+	o.mu.Unlock()
+	for _, name := range []string{"weights", "evaluate"} {
+		if err := t.SetLink(ctx, "of-"+name, "of/"+t.ID+"/"+name); err != nil {
+			return err
+		}
 	}
-	return &problem{}
+	if err := t.Ask(ctx, sdk.Step{ID: "evaluate", Title: "End the evaluation"}, nil); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	text, err := json.Marshal(map[string]any{"loss": p.best, "evaluations": p.asked})
+	o.mu.Unlock()
+	if err == nil {
+		err = t.PutOutput(ctx, sdk.Output{Name: "loss.json", ContentType: "application/json", DataType: "entity/vector"}, bytes.NewReader(text))
+	}
+	if err != nil {
+		return err
+	}
+	return t.Log(ctx, "done")
 }
 
 // fetch decodes the JSON at an address.
