@@ -1,16 +1,13 @@
 package state
 
 import (
-	"bytes"
-	"cmp"
 	"context"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"strings"
 	"time"
 
+	"dormouse/internal/jsonrpc"
 	"dormouse/plugins/access"
 	"dormouse/shell"
 )
@@ -52,17 +49,8 @@ func NeededAccess(callsign string, c shell.Call) (access.Role, access.Target) {
 // readParams decodes the parameters of a call into to. A member that to does not have is an
 // ErrInvalid.
 func readParams(params json.RawMessage, to any) error {
-	if len(bytes.TrimSpace(params)) == 0 || string(params) == "null" {
-		return nil
-	}
-	decoder := json.NewDecoder(bytes.NewReader(params))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(to)
-	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
-		return fmt.Errorf("%w: %s must not be of the type %s", ErrInvalid, cmp.Or(wrong.Field, "the whole"), wrong.Value)
-	}
-	if err != nil {
-		return fmt.Errorf("%w: %s", ErrInvalid, strings.TrimPrefix(err.Error(), "json: "))
+	if err := jsonrpc.DecodeParams(params, to); err != nil {
+		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	}
 	return nil
 }
