@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -160,22 +161,50 @@ type Output struct {
 }
 
 // PutOutput stores a file, which others see when the task has ended, in the place of one of the
-// same name. If content can't be read to its end, nothing is stored.
+// same name. If content can't be read to its end, nothing is stored. If content is an io.Seeker,
+// PutOutput begins again after a sleep, and when the host was away; other content can be read only
+// once, and PutOutput then fails.
 func (t *Task) PutOutput(ctx context.Context, o Output, content io.Reader) error {
 	action := "put the output " + o.Name
+	seeker, canRepeat := content.(io.Seeker)
+	var readError error
+	send := func(ctx context.Context) error {
+		if canRepeat {
+			if _, readError = seeker.Seek(0, io.SeekStart); readError != nil {
+				return readError
+			}
+		}
+		var err error
+		readError, err = t.sendOutput(ctx, o, content)
+		return cmp.Or(readError, err)
+	}
+	var err error
+	if canRepeat {
+		err = t.retry(ctx, send)
+	} else {
+		err = send(ctx)
+	}
+	if readError != nil {
+		return fmt.Errorf("cannot %s: %w", action, readError)
+	}
+	return errorFromHost(ctx, action, err)
+}
+
+// sendOutput sends a file to the host once. readError is that of content, err that of the host.
+func (t *Task) sendOutput(ctx context.Context, o Output, content io.Reader) (readError, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // cuts off what is not whole
 	stream, err := t.host.taskClient().PutOutput(ctx)
 	if err != nil {
-		return errorFromHost(ctx, action, err)
+		return nil, err
 	}
 	part := &taskspb.PutOutputRequest{Task: t.ID, Name: o.Name, ContentType: o.ContentType, DataType: o.DataType}
 	buffer := make([]byte, outputPart)
 	for first := true; ; first = false {
-		n, readError := io.ReadFull(content, buffer)
-		isEnd := errors.Is(readError, io.EOF) || errors.Is(readError, io.ErrUnexpectedEOF)
-		if readError != nil && !isEnd {
-			return fmt.Errorf("cannot %s: %w", action, readError)
+		n, err := io.ReadFull(content, buffer)
+		isEnd := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if err != nil && !isEnd {
+			return err, nil
 		}
 		if part.Content = buffer[:n]; n > 0 || first {
 			if err := stream.Send(part); err != nil {
@@ -188,7 +217,7 @@ func (t *Task) PutOutput(ctx context.Context, o Output, content io.Reader) error
 		part = &taskspb.PutOutputRequest{}
 	}
 	_, err = stream.CloseAndRecv()
-	return errorFromHost(ctx, action, err)
+	return nil, err
 }
 
 // outputPart is how much of an output is sent at once.

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks/taskspb"
 	"dormouse/shell"
@@ -193,6 +194,7 @@ func (t *Tasks) askToRun(ctx context.Context, worker taskspb.WorkerClient, task 
 	if err != nil {
 		return ignoreEnded(err)
 	}
+	failpoint.Hit("task.asked")
 	answer, err := worker.Run(ctx, &taskspb.RunRequest{Task: task})
 	if refused := refusalOf(err); refused != "" {
 		return t.endPending(ctx, task.GetId(), failed(refused))
@@ -200,6 +202,7 @@ func (t *Tasks) askToRun(ctx context.Context, worker taskspb.WorkerClient, task 
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("task.begun")
 	return ignoreEnded(t.change(ctx, func(tx *store.Tx) (changed, error) {
 		resumes := max(answer.GetResumes(), task.GetResumes())
 		r := &taskspb.UpdateRequest{Task: task.GetId(), Resumes: &resumes, Quiet: answer.GetQuiet()}

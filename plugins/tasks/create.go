@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks/taskspb"
 	"dormouse/shell"
@@ -62,6 +63,7 @@ func (t *Tasks) Start(ctx context.Context, callsign, title string, parameters js
 	}
 	made, err := t.make(ctx, making{callsign: callsign, title: title, parameters: parameters, subscriptions: subscriptions})
 	if err == nil {
+		failpoint.Hit("task.made")
 		t.attend(callsign)
 	}
 	return made, err
@@ -133,8 +135,8 @@ func (t *Tasks) insert(tx *store.Tx, id string, life uint64, m making) error {
 		started, lives = now, 1
 	}
 	result, err := tx.Exec(`INSERT INTO tasks (id, callsign, title, status, reason, revision, created, started, changed, finished, ended,
-		life, lives, resumes, quiet, waits, cancelled, log_rows, log_bytes, log_head, log_left)
-		VALUES (?, ?, ?, 0, '', 1, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, 0, 0, 0, 0, 0)`,
+		life, lives, resumes, quiet, waits, cancelled, log_bytes, log_head, log_left)
+		VALUES (?, ?, ?, 0, '', 1, ?, ?, ?, 0, 0, ?, ?, ?, ?, ?, 0, 0, 0, 0)`,
 		id, m.callsign, m.title, now, started, now, life, lives, m.resumes, m.quiet.Milliseconds(), m.waits)
 	if err != nil {
 		return err

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks/taskspb"
 )
@@ -56,6 +57,7 @@ func (t *Tasks) finish(ctx context.Context, owner string, r *taskspb.FinishReque
 	if err != nil {
 		return nil, fmt.Errorf("cannot finish the task: %w", err)
 	}
+	failpoint.Hit("task.ended")
 	return ended, nil
 }
 
@@ -86,7 +88,7 @@ func (t *Tasks) endIn(tx *store.Tx, r record, e end) (changed, error) {
 	now, text := time.Now().UnixMilli(), logText(e.log)
 	row, err := touch(tx, r.task.GetCallsign(), &taskspb.UpdateRequest{Task: id}, nil, int64(len(text)))
 	if err == nil && text != "" {
-		err = appendLog(tx, row.n, row.logRows, row.logBytes, text)
+		err = appendLog(tx, row.n, row.logBytes, text)
 	}
 	events := StatusEvent | DetailsEvent
 	if err == nil && e.status == taskspb.Status_STATUS_SUCCESS {

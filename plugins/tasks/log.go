@@ -30,20 +30,20 @@ func logText(lines []string) string {
 	return b.String()
 }
 
-// appendLog adds text to the log of a task, as row seq, and cuts a log that has become too long.
-// bytes is how long it is with the text.
-func appendLog(tx *store.Tx, n, seq, bytes int64, text string) error {
-	if _, err := tx.Exec("INSERT INTO task_log VALUES (?, ?, ?)", n, seq, text); err != nil {
+// appendLog adds text to the log of a task, and cuts a log that has become too long. bytes is how
+// long it is with the text.
+func appendLog(tx *store.Tx, n, bytes int64, text string) error {
+	if _, err := tx.Exec("INSERT INTO task_log (task, text) VALUES (?, ?)", n, text); err != nil {
 		return err
 	}
 	if bytes <= logHead+logTail+logSlack {
 		return nil
 	}
-	return cutLog(tx, n, seq)
+	return cutLog(tx, n)
 }
 
 // cutLog leaves the first and the last lines of a log, in two rows, and counts what is between.
-func cutLog(tx *store.Tx, n, seq int64) error {
+func cutLog(tx *store.Tx, n int64) error {
 	var head, left int64
 	if err := tx.QueryRow("SELECT log_head, log_left FROM tasks WHERE n = ?", n).Scan(&head, &left); err != nil {
 		return err
@@ -63,8 +63,8 @@ func cutLog(tx *store.Tx, n, seq int64) error {
 	if _, err := tx.Exec("DELETE FROM task_log WHERE task = ?", n); err != nil {
 		return err
 	}
-	for at, part := range []string{first, rest[cut:]} {
-		if _, err := tx.Exec("INSERT INTO task_log VALUES (?, ?, ?)", n, seq-1+int64(at), part); err != nil {
+	for _, part := range []string{first, rest[cut:]} {
+		if _, err := tx.Exec("INSERT INTO task_log (task, text) VALUES (?, ?)", n, part); err != nil {
 			return err
 		}
 	}

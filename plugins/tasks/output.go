@@ -17,8 +17,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"dormouse/configs"
 	"dormouse/internal/atomicfile"
+	"dormouse/internal/bytesize"
+	"dormouse/internal/failpoint"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks/taskspb"
@@ -40,7 +41,7 @@ func (f *files) take(n int64) error {
 	defer f.mu.Unlock()
 	if f.bytes+n > f.limit {
 		return fmt.Errorf("%w for outputs: all together have %s of %s; remove tasks, or raise all-output-bytes in [tasks]",
-			ErrFull, configs.Bytes(f.bytes), configs.Bytes(f.limit))
+			ErrFull, bytesize.Format(f.bytes), bytesize.Format(f.limit))
 	}
 	f.bytes += n
 	return nil
@@ -189,7 +190,7 @@ func (w *writing) Write(content []byte) (int, error) {
 	size, limit := int64(len(content)), int64(w.tasks.Config.OutputBytes)
 	if has := w.others + w.output.GetSize(); has+size > limit {
 		return 0, fmt.Errorf("%w for outputs of the task: %s are left of %s; output-bytes in [tasks] says so",
-			ErrFull, configs.Bytes(max(limit-w.others, 0)), configs.Bytes(limit))
+			ErrFull, bytesize.Format(max(limit-w.others, 0)), bytesize.Format(limit))
 	}
 	if err := w.tasks.files.take(size); err != nil {
 		return 0, err
@@ -215,6 +216,7 @@ func (w *writing) finish(ctx context.Context) (*taskspb.Output, error) {
 	if err == nil {
 		err = errors.Join(atomicfile.SyncDir(filepath.Dir(w.path())), atomicfile.SyncDir(t.Dir))
 	}
+	failpoint.Hit("task.written")
 	var before *taskspb.Output
 	if err == nil {
 		before, err = w.record(ctx)

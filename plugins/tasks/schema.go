@@ -26,7 +26,6 @@ CREATE TABLE tasks (
 	waits     INTEGER NOT NULL,
 	cancelled INTEGER NOT NULL,
 	progress  BLOB,             -- a Progress
-	log_rows  INTEGER NOT NULL, -- the number of the last row in task_log
 	log_bytes INTEGER NOT NULL, -- in task_log
 	log_head  INTEGER NOT NULL, -- the bytes before the lines that are left out
 	log_left  INTEGER NOT NULL  -- how many are
@@ -34,12 +33,12 @@ CREATE TABLE tasks (
 CREATE INDEX tasks_pending ON tasks (callsign) WHERE status = 0;
 CREATE INDEX tasks_ended ON tasks (ended) WHERE status <> 0;
 CREATE INDEX tasks_of ON tasks (callsign, n);
-CREATE TABLE task_log (
+CREATE TABLE task_log ( -- of all tasks in one order, so that writing always appends
+	seq  INTEGER PRIMARY KEY,
 	task INTEGER NOT NULL,
-	seq  INTEGER NOT NULL,
-	text TEXT NOT NULL,
-	PRIMARY KEY (task, seq)
-) WITHOUT ROWID;
+	text TEXT NOT NULL
+);
+CREATE INDEX task_log_of ON task_log (task);
 CREATE TABLE task_steps (
 	task      INTEGER NOT NULL,
 	seq       INTEGER NOT NULL,

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks/taskspb"
 )
@@ -81,6 +82,7 @@ func (t *Tasks) Submit(ctx context.Context, id, step string, values json.RawMess
 	if err != nil {
 		return nil, fmt.Errorf("cannot submit to the task: %w", err)
 	}
+	failpoint.Hit("task.given")
 	t.attend(callsign)
 	over := time.NewTimer(answerTime)
 	defer over.Stop()
@@ -103,6 +105,7 @@ func (t *Tasks) askToSubmit(ctx context.Context, worker taskspb.WorkerClient, ta
 	if err != nil && refused == "" {
 		return err
 	}
+	failpoint.Hit("task.taken")
 	waiting := t.submissions.claim(task.GetId(), step.GetId())
 	var lines []string
 	if refused != "" && waiting == nil {
@@ -119,7 +122,7 @@ func (t *Tasks) askToSubmit(ctx context.Context, worker taskspb.WorkerClient, ta
 			err = takeValuesBack(tx, row.n, step.GetId())
 		}
 		if err == nil && text != "" {
-			err = appendLog(tx, row.n, row.logRows, row.logBytes, text)
+			err = appendLog(tx, row.n, row.logBytes, text)
 		}
 		return row.changed(task.GetId(), task.GetCallsign(), StepsEvent), err
 	})

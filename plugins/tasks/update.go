@@ -85,10 +85,10 @@ func encodedProgress(p *taskspb.Progress) ([]byte, error) {
 
 // touched is what an update needs to know of the row that it has changed.
 type touched struct {
-	n, logRows, logBytes int64
-	revision, life       uint64
-	waits, cancelled     bool
-	quiet                time.Duration
+	n, logBytes      int64
+	revision, life   uint64
+	waits, cancelled bool
+	quiet            time.Duration
 }
 
 // changed returns what the update has done.
@@ -99,30 +99,28 @@ func (w touched) changed(id, owner string, events Events) changed {
 	}
 }
 
-// touch changes the row of a pending task of the owner, by one statement, and returns what it is
-// then.
+// touch changes the row of a pending task of the owner, and returns what it is then.
 func touch(tx *store.Tx, owner string, r *taskspb.UpdateRequest, progress []byte, logBytes int64) (touched, error) {
 	var w touched
-	var quiet any
-	if r.GetQuiet() != nil {
-		quiet = r.GetQuiet().AsDuration().Milliseconds()
-	}
-	rows := 0
-	if logBytes > 0 {
-		rows = 1
-	}
-	var quietNow int64
-	err := tx.QueryRow(`UPDATE tasks SET revision = revision + 1, changed = ?, progress = coalesce(?, progress),
-		log_rows = log_rows + ?, log_bytes = log_bytes + ?, waits = coalesce(?, waits), quiet = coalesce(?, quiet),
-		resumes = coalesce(?, resumes), title = coalesce(?, title)
-		WHERE id = ? AND callsign = ? AND status = 0
-		RETURNING n, revision, log_rows, log_bytes, waits, cancelled, quiet, life`,
-		time.Now().UnixMilli(), given(progress), rows, logBytes, r.Waits, quiet, r.Resumes, r.Title, r.GetTask(), owner,
-	).Scan(&w.n, &w.revision, &w.logRows, &w.logBytes, &w.waits, &w.cancelled, &quietNow, &w.life)
+	var quiet int64
+	err := tx.QueryRow("SELECT n, revision, log_bytes, waits, cancelled, quiet, life FROM tasks WHERE id = ? AND callsign = ? AND status = 0",
+		r.GetTask(), owner).Scan(&w.n, &w.revision, &w.logBytes, &w.waits, &w.cancelled, &quiet, &w.life)
 	if errors.Is(err, sql.ErrNoRows) {
 		return w, whyNotPending(tx, r.GetTask(), owner)
 	}
-	w.quiet = time.Duration(quietNow) * time.Millisecond
+	if err != nil {
+		return w, err
+	}
+	w.revision, w.logBytes, w.quiet = w.revision+1, w.logBytes+logBytes, time.Duration(quiet)*time.Millisecond
+	if r.Waits != nil {
+		w.waits = r.GetWaits()
+	}
+	if r.GetQuiet() != nil {
+		w.quiet = r.GetQuiet().AsDuration()
+	}
+	_, err = tx.Exec(`UPDATE tasks SET revision = ?, changed = ?, log_bytes = ?, waits = ?, quiet = ?,
+		progress = coalesce(?, progress), resumes = coalesce(?, resumes), title = coalesce(?, title) WHERE n = ?`,
+		int64(w.revision), time.Now().UnixMilli(), w.logBytes, w.waits, w.quiet.Milliseconds(), given(progress), r.Resumes, r.Title, w.n)
 	return w, err
 }
 
@@ -155,7 +153,7 @@ func endedError(t *taskspb.Task) error {
 // besides details.
 func updateParts(tx *store.Tx, w touched, r *taskspb.UpdateRequest, text string, answer *taskspb.UpdateResponse) (events Events, err error) {
 	if text != "" {
-		if err := appendLog(tx, w.n, w.logRows, w.logBytes, text); err != nil {
+		if err := appendLog(tx, w.n, w.logBytes, text); err != nil {
 			return 0, err
 		}
 	}
