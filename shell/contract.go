@@ -93,12 +93,17 @@ func (s *Shell) checkQuestion(c contract, method string, question any) error {
 // Profile returns what others find the instance by: what the plugin itself says, and what its
 // package says of it; false if its program was never asked and no package says anything.
 func (s *Shell) Profile() (p Profile, known bool) {
-	about := s.information()
-	p = about.Profile
+	p = s.profileNow()
+	return p, s.information().Class != "" || !p.IsZero()
+}
+
+// profileNow returns the profile of the plugin with what its package says besides.
+func (s *Shell) profileNow() Profile {
+	p := s.information().Profile
 	if s.declared != nil {
 		p = p.with(s.declared())
 	}
-	return p, about.Class != "" || !p.IsZero()
+	return p
 }
 
 // with returns the profile with what another says besides: what only one has, and all elements

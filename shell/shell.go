@@ -474,8 +474,8 @@ func (s *Shell) setInformation(i Information) {
 	same := s.info.describesLike(i)
 	s.info = i
 	s.mu.Unlock()
-	if profile, _ := s.Profile(); !same || s.declared != nil {
-		s.contract.Store(newContractOrNil(profile))
+	if !same || s.declared != nil {
+		s.contract.Store(newContractOrNil(s.profileNow()))
 	}
 	if !same {
 		s.onDescribed()

@@ -2,6 +2,7 @@ package shell
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -68,4 +69,51 @@ func CompareVersions(a, b string) int {
 		return 1
 	}
 	return va.Compare(vb)
+}
+
+// UnmetUse is a use of an instance that does not lead to one provider.
+type UnmetUse struct {
+	Callsign string // of the user
+	Use      Use
+	// Candidates are the callsigns of the providers, of which there are none or several, or not
+	// the one that the configuration names.
+	Candidates []string
+	// Named is the callsign that the configuration of the user names, "" for none.
+	Named string
+}
+
+// UnmetUses returns the uses of the instance of that callsign that do not lead to one provider.
+// all holds the profiles of all instances.
+func UnmetUses(callsign string, configuration map[string]any, all map[string]Profile) (unmet []UnmetUse) {
+	for _, u := range all[callsign].Uses {
+		var candidates []string
+		for other, profile := range all {
+			if _, provides := u.FindIn(profile); provides && other != callsign {
+				candidates = append(candidates, other)
+			}
+		}
+		slices.Sort(candidates)
+		named, _ := configuration[u.Parameter].(string)
+		if named == "" && len(candidates) == 1 || slices.Contains(candidates, named) {
+			continue
+		}
+		unmet = append(unmet, UnmetUse{callsign, u, candidates, named})
+	}
+	return unmet
+}
+
+// String says what is missing or ambiguous, and what to do.
+func (u UnmetUse) String() string {
+	text := u.Callsign + " uses " + u.Use.String()
+	switch {
+	case len(u.Candidates) == 0:
+		return text + ", which no instance provides"
+	case u.Named != "":
+		return fmt.Sprintf("%s, which %s does not provide, only %s", text, u.Named, strings.Join(u.Candidates, ", "))
+	}
+	text += fmt.Sprintf(", which is ambiguous: %s provide it", strings.Join(u.Candidates, ", "))
+	if u.Use.Parameter != "" {
+		text += fmt.Sprintf("; name one as %q in its configuration", u.Use.Parameter)
+	}
+	return text
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"dormouse/shell"
 )
@@ -85,45 +84,16 @@ func (s *Supervisor) Open(callsign string, u shell.Use) (Provider, error) {
 	return p, nil
 }
 
-// UnmetUse says why a use of an instance does not lead to one provider.
-type UnmetUse struct {
-	Callsign string // of the user
-	Use      shell.Use
-	// Candidates are the callsigns of the providers, of which there are none or several.
-	Candidates []string
-}
-
-// String says what is missing or ambiguous, and what to do.
-func (u UnmetUse) String() string {
-	if len(u.Candidates) == 0 {
-		return fmt.Sprintf("%s uses %s, which no instance provides", u.Callsign, u.Use)
-	}
-	text := fmt.Sprintf("%s uses %s, which is ambiguous: %s provide it", u.Callsign, u.Use, strings.Join(u.Candidates, ", "))
-	if u.Use.Parameter != "" {
-		text += fmt.Sprintf("; name one as %q in its configuration", u.Use.Parameter)
-	}
-	return text
-}
-
 // UnmetUses returns those uses of the instance for which it has no provider: no instance provides
 // the type, or several do and the configuration does not say which of them is meant.
-func (s *Supervisor) UnmetUses(callsign string) (unmet []UnmetUse) {
+func (s *Supervisor) UnmetUses(callsign string) []shell.UnmetUse {
 	sh, ok := s.Shell(callsign)
 	if !ok {
 		return nil
 	}
-	profile, _ := sh.Profile()
-	for _, u := range profile.Uses {
-		providers, _ := s.Find(callsign, u)
-		var candidates []string
-		for _, p := range providers {
-			candidates = append(candidates, p.Callsign)
-		}
-		slices.Sort(candidates)
-		named, _ := sh.Config().Configuration[u.Parameter].(string)
-		if len(candidates) != 1 && !slices.Contains(candidates, named) {
-			unmet = append(unmet, UnmetUse{callsign, u, candidates})
-		}
+	others := make(map[string]shell.Profile)
+	for _, other := range s.Shells() {
+		others[other.Callsign()], _ = other.Profile()
 	}
-	return unmet
+	return shell.UnmetUses(callsign, sh.Config().Configuration, others)
 }

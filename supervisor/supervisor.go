@@ -105,6 +105,9 @@ type Options struct {
 	// Refusal returns why the instances of a source are not activated, and take no call while
 	// they are not active, nil if they may. It must not block, and is not asked about the files.
 	Refusal func(source string) error
+	// Profile returns what a source says of its instances, for others to find them by. It must
+	// not block for long, and is not asked about the files. Nil: no source says anything.
+	Profile func(source string) shell.Profile
 	// RemoveKept removes all that is kept of an instance that is destroyed, or of a virtual
 	// plugin that is removed, such as files; nil when nothing is kept.
 	RemoveKept func(callsign string) error
@@ -269,6 +272,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Requirements:     requirements{s, config.Callsign},
 		Unstartable:      unstartable,
 		Refusal:          func() error { return s.refusalOf(config.Callsign) },
+		Declared:         s.declaredOrNil(config.Callsign),
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		Described:        func() { s.tellDescribed(config.Callsign) },
 		Lost:             s.losses.noteOfShell,
@@ -279,6 +283,21 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 	})
 	s.conditions.setInstancePresent(config.Callsign, sh.State() == shell.Hibernated || sh.NeedsAdoption())
 	return sh
+}
+
+// declaredOrNil returns what the source of an instance says of it, nil for a host without sources
+// that do. A virtual plugin speaks for itself.
+func (s *Supervisor) declaredOrNil(callsign string) func() shell.Profile {
+	if s.options.Profile == nil {
+		return nil
+	}
+	return func() shell.Profile {
+		source, _ := s.SourceOf(callsign)
+		if source == FilesSource || s.ParentOf(callsign) != "" {
+			return shell.Profile{}
+		}
+		return s.options.Profile(source)
+	}
 }
 
 // refusalOf returns why the source of an instance has it not activated, nil if it may be.

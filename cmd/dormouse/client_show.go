@@ -51,7 +51,7 @@ func showVerb(flags *flag.FlagSet) action {
 		r, err := c.getInstance(ctx, args[0])
 		if err != nil || r.Callsign != args[0] {
 			if p, perr := c.getPackage(ctx, args[0]); perr == nil {
-				return p.print(t, format)
+				return c.printPackage(ctx, t, p, format)
 			}
 		}
 		if err != nil {
@@ -61,6 +61,7 @@ func showVerb(flags *flag.FlagSet) action {
 			return t.printIndentedJSON(r)
 		}
 		t.printf("%s", r.detailsText(c.virtualsOf(ctx, r.Callsign)))
+		c.warnOfUnmetUses(ctx, t, r.Callsign)
 		return nil
 	}
 }

@@ -15,9 +15,9 @@ import (
 // configCheckVerb returns the action that prints all faults of a configuration, also what it
 // names and what does not exist here, and fails if there are any.
 func configCheckVerb(flags *flag.FlagSet) action {
-	format := addFormatFlag(flags)
+	c, format := addHostFlag(flags), addFormatFlag(flags)
 	path := flags.String("config", "", "the configuration `FILE`, "+configs.DefaultPath+" if not given")
-	return func(_ context.Context, t *terminal, _ []string) error {
+	return func(ctx context.Context, t *terminal, _ []string) error {
 		config, references, err := configs.LoadWithReferences(*path, os.Getenv, configs.Overrides{})
 		found, _ := errors.AsType[configs.LoadErrors](err)
 		if err != nil && len(found) == 0 {
@@ -31,6 +31,16 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		if !hasMain && err == nil && len(config.Plugins) == 0 {
 			found = append(found, configs.LoadError{Source: configs.DefaultPath, Err: errors.New("there is no such file, nor any drop-in: a host would run no plugin")})
 		}
+		var warnings []string
+		if len(found) == 0 {
+			for _, u := range c.unmetUsesOf(ctx, config) {
+				if u.Use.Required {
+					found = append(found, configs.LoadError{Source: cmp.Or(*path, configs.DefaultPath), Err: errors.New(u.String())})
+				} else {
+					warnings = append(warnings, u.String())
+				}
+			}
+		}
 		found = found.SortInPlace()
 		if format.isJSON() {
 			return errors.Join(t.printIndentedJSON(problemRecords(found)), errReportedUnless(len(found) == 0))
@@ -38,6 +48,9 @@ func configCheckVerb(flags *flag.FlagSet) action {
 		if len(found) > 0 {
 			t.printf("%v\n", found)
 			return errReported
+		}
+		for _, text := range warnings {
+			t.printf("%s\n", text)
 		}
 		name := cmp.Or(*path, configs.DefaultPath)
 		if !hasMain {

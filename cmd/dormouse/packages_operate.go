@@ -108,6 +108,7 @@ func (c *client) operateOnPackages(ctx context.Context, t *terminal, o packageOp
 		case format.isJSON():
 		case outcome.End != nil:
 			t.printf("%s\n", outcome.End.text())
+			c.warnOfUnmetUsesOfPackage(ctx, t, outcome.Package)
 		default:
 			t.printf("%s\n", o.begunText(outcome.Package))
 		}

@@ -23,7 +23,7 @@ var neededRoles = map[string]access.Role{
 	"restore": access.Admin, "reload": access.Admin, "delete": access.Admin, "reboot": access.Admin, "harakiri": access.Admin,
 	"configuration": access.Read, "configuration=": access.Admin,
 	"services": access.Read, "status": access.Read, "subsystems": access.Read, "framework": access.Read, "version": access.Read,
-	"buildinfo": access.Read, "environment": access.Read, "links": access.Read, "proxies": access.Read, "explain": access.Read, "find": access.Read, "open": access.Read, "missing": access.Read, "store": access.Read,
+	"buildinfo": access.Read, "environment": access.Read, "links": access.Read, "proxies": access.Read, "explain": access.Read, "find": access.Read, "open": access.Read, "unmet": access.Read, "missing": access.Read, "store": access.Read,
 	"losses": access.Read, "acknowledge": access.Operate, "restoreimage": access.Operate, "keepawake": access.Operate,
 	"threads": access.Read, "pendingrequests": access.Read, "processinfo": access.Read, "callstack": access.Read,
 	"startdiscovery": access.Operate, "discoveryresults": access.Read,

@@ -31,7 +31,43 @@ func typeMethods() []method {
 		doc:    "Says what an instance provides. With a type, tags or a range it is an error if that is something else. Nothing is woken.",
 		errors: []thunder.ErrorNumber{thunder.InvalidParameter, thunder.UnknownKey, thunder.NotSupported},
 		serve:  serveOpen,
+	}, {
+		name: "unmet", access: access.Read, form: property, index: "the callsign, or nothing for all instances", about: indexedInstance,
+		result: []unmetRecord{}, returns: "what instances use and none provides, or several do while the configuration names none of them",
+		doc:    "What is missing or ambiguous among what instances use of others.",
+		errors: []thunder.ErrorNumber{thunder.UnknownKey},
+		serve:  serveUnmet,
 	}}
+}
+
+// unmetRecord says what is missing or ambiguous, as clients see it.
+type unmetRecord struct {
+	Callsign string    `json:"callsign"`
+	Use      shell.Use `json:"use"`
+	// Candidates are the callsigns of those that provide it, of which there are none or several.
+	Candidates []string `json:"candidates"`
+	Text       string   `json:"text"`
+}
+
+// serveUnmet answers with the unmet uses of the instance that the index names, or of all.
+func serveUnmet(_ context.Context, r request) (any, error) {
+	s := r.front.supervisor
+	callsigns := []string{r.index}
+	if r.index == "" {
+		callsigns = nil
+		for _, sh := range s.Shells() {
+			callsigns = append(callsigns, sh.Callsign())
+		}
+	} else if _, ok := s.Shell(r.index); !ok {
+		return nil, thunder.NewError(thunder.UnknownKey, s.WhyMissing(r.index))
+	}
+	records := []unmetRecord{}
+	for _, callsign := range callsigns {
+		for _, u := range s.UnmetUses(callsign) {
+			records = append(records, unmetRecord{u.Callsign, u.Use, append([]string{}, u.Candidates...), u.String()})
+		}
+	}
+	return records, nil
 }
 
 // providerRecord is an instance that others may use, as clients see it.

@@ -242,7 +242,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 		s.Builtins = []supervisor.Builtin{
 			h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.State.Builtin(), h.Webhooks.Builtin(), h.Tasks.Builtin(),
 		}
-		s.Provided, s.Refusal = h.providedByPackages(), h.Packager.Refusal
+		s.Provided, s.Refusal, s.Profile = h.providedByPackages(), h.Packager.Refusal, h.Packager.Profile
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
 		return err

@@ -17,6 +17,7 @@ import (
 	"dormouse/internal/store"
 	"dormouse/plugins/packager/database"
 	"dormouse/plugins/packager/disk"
+	"dormouse/plugins/packager/manifest"
 	"dormouse/plugins/packager/oci"
 	"dormouse/plugins/packager/records"
 	"dormouse/plugins/packager/trust"
@@ -116,9 +117,10 @@ type Packager struct {
 	overlays []configs.Overlay
 	config   configs.Packages
 	keys     []trust.Key
-	running  map[string]*operation // by package
-	claims   map[string]claim      // by package: what is about to be installed
-	reading  bool                  // the catalogue is being read
+	running  map[string]*operation    // by package
+	claims   map[string]claim         // by package: what is about to be installed
+	reading  bool                     // the catalogue is being read
+	profiles map[string]shell.Profile // by digest, of the packages that were asked for theirs
 	closed   bool
 	opened   bool // the directories exist
 
@@ -253,6 +255,32 @@ func whyRefused(r records.Record) error {
 	}
 	return nil
 }
+
+// Profile returns what a package says of its instances, for others to find them by; the zero
+// profile for what is no package or says nothing.
+func (p *Packager) Profile(source string) shell.Profile {
+	record, found := p.records.Get(source)
+	if !found || record.Serving == nil {
+		return shell.Profile{}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if known, ok := p.profiles[record.Serving.Digest]; ok {
+		return known
+	}
+	m, err := manifest.Read(p.versionDir(source, record.Serving.Digest))
+	if err != nil {
+		return shell.Profile{} // the instances do not start either
+	}
+	if p.profiles == nil || len(p.profiles) >= maxProfiles {
+		p.profiles = make(map[string]shell.Profile)
+	}
+	p.profiles[record.Serving.Digest] = m.Profile
+	return m.Profile
+}
+
+// maxProfiles is how many profiles of packages are kept in memory.
+const maxProfiles = 256
 
 // Refusal returns why the instances of a source are not started and take no call, nil if they
 // may. It is the supervisor's Options.Refusal.

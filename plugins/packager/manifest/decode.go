@@ -27,6 +27,7 @@ type reading struct {
 
 	plugins   []configs.Plugin   // that the tables [[instance]] describe
 	instances []*tomltable.Table // and these tables
+	types     []declaredType
 }
 
 // read reads the text of a plugin.toml, and notes what is wrong.
@@ -41,6 +42,7 @@ func read(source string, text []byte) *reading {
 	r.top.ReadText("version", &m.Version, checkVersion)
 	r.top.ReadText("description", &m.Description, checkLine)
 	r.readTypes()
+	r.readProfile()
 	r.readPrograms(r.top.Table("program", "in [program]", "a table, written [program]"))
 	r.top.ReadText("schema", &m.SchemaFile, checkLocal)
 	r.top.ReadInteger("data", &m.Data, 0, math.MaxInt32)
@@ -193,6 +195,7 @@ func (r *reading) checkFiles(dir string) {
 			}
 		}
 	}
+	r.readTypeSchemas(dir)
 	if m.SchemaFile == "" {
 		return
 	}

@@ -109,7 +109,7 @@ func TestCheckFor(t *testing.T) {
 				"the package asks for the variable DEBUG, which [packages.caps] does not allow\n" +
 				"the package asks for control of the subsystem Tuner, which [packages.caps] does not allow"},
 		"just enough": {"linux-amd64", configs.Caps{Memory: 64 << 20, Pids: 99, CPUWeight: 100, Environment: []string{"X", "D*"}, Subsystems: []string{"T*"}}, []string{"Tuner"}, ""},
-		"subsystem":   {"linux-amd64", open, []string{"Network"}, `plugin.toml:14: key "control[0]" in the instance: there is no subsystem "Tuner"`},
+		"subsystem":   {"linux-amd64", open, []string{"Network"}, `plugin.toml:15: key "control[0]" in the instance: there is no subsystem "Tuner"`},
 	} {
 		got := ""
 		if err := m.CheckFor(test.platform, test.caps, test.known); err != nil {

@@ -17,6 +17,7 @@ import (
 	"dormouse/configs"
 	"dormouse/internal/regularfile"
 	"dormouse/internal/schema"
+	"dormouse/shell"
 )
 
 // FileName is the name of the manifest in the top directory of a package.
@@ -34,6 +35,10 @@ type Manifest struct {
 
 	Provides []Provided
 	Uses     []Used
+	// Profile is what others find the instances by, besides what their plugins say: the types of
+	// Provides and of the tables [[type]], the tags and the tables [[use]]. Parse leaves the
+	// schemas out.
+	Profile shell.Profile
 
 	// Programs are the relative paths of the program by platform, as "linux-amd64".
 	Programs map[string]string

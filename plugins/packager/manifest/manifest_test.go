@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"dormouse/configs"
+	"dormouse/shell"
 )
 
 const whole = `
@@ -19,6 +21,7 @@ provides = ["counter 1.2.0", "org.rdk.Counter 2.0.0"]
 uses = ["clock ^1.2", "tuner >=1.0, <3"]
 schema = "share/schema.json"
 data = 3
+tags = ["counting"]
 
 [program]
 linux-amd64 = "bin/amd64/counter"
@@ -38,6 +41,18 @@ executable = "other"
 web-ui = "share/ui"
 limits = { memory = "32MiB", swap = "0", pids = 99 }
 configuration.start = 1
+
+[[type]]
+name = "adder"
+version = "1.1.0"
+methods = { add = "share/schema.json", total = "" }
+
+[[use]]
+type = "clock"
+tags = ["!slow"]
+range = "^1.2"
+parameter = "clock"
+required = true
 
 [[flow]]
 name = "ticks"
@@ -82,9 +97,16 @@ func TestManifest(t *testing.T) {
 	shown.Name, shown.Kind, shown.Instance, shown.Takes = "shown", configs.FlowSink, "Other", []string{"tick"}
 	want := Manifest{
 		Name: "counter", Version: "1.2.0-rc.1+b5", Description: "Counts.",
-		Provides:   []Provided{{"counter", "1.2.0"}, {"org.rdk.Counter", "2.0.0"}},
-		Uses:       []Used{{"clock", "^1.2"}, {"tuner", ">=1.0, <3"}},
-		Programs:   map[string]string{"linux-amd64": "bin/amd64/counter", "linux-arm64": "bin/arm64/counter"},
+		Provides: []Provided{{"counter", "1.2.0"}, {"org.rdk.Counter", "2.0.0"}},
+		Uses:     []Used{{"clock", "^1.2"}, {"tuner", ">=1.0, <3"}},
+		Programs: map[string]string{"linux-amd64": "bin/amd64/counter", "linux-arm64": "bin/arm64/counter"},
+		Profile: shell.Profile{
+			Tags: []string{"counting"},
+			Provides: []shell.Type{{Name: "counter", Version: "1.2.0"}, {Name: "org.rdk.Counter", Version: "2.0.0"}, {
+				Name: "adder", Version: "1.1.0", Methods: []shell.TypeMethod{{Name: "add", Params: json.RawMessage(schemaText)}, {Name: "total"}},
+			}},
+			Uses: []shell.Use{{Type: "clock", Tags: []string{"!slow"}, Range: "^1.2", Parameter: "clock", Required: true}},
+		},
 		SchemaFile: "share/schema.json", Data: 3,
 		Flows:      []configs.Flow{ticks, shown},
 		Privileges: Privileges{Limits: configs.Limits{Memory: 64 << 20, Pids: 99, CPUWeight: 100}, Environment: []string{"DEBUG"}, Subsystems: []string{"Tuner"}},
