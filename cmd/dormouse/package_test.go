@@ -149,7 +149,7 @@ func TestPackageObjections(t *testing.T) {
 		"the package asks for 64MiB memory instead of 32MiB, which [packages.caps] does not allow",
 		"the package asks for any threads instead of 10, which [packages.caps] does not allow",
 		"the package asks for the variable DEBUG, which [packages.caps] does not allow",
-		config + ":5: the configuration of Second is not as the package wants it: required: missing properties: [\"start\"]",
+		config + ":5: the configuration of Second is not as the package wants it: /start is missing",
 	}
 	if strings.Join(got.Objections, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got.Objections, "\n"), strings.Join(want, "\n"))
