@@ -2,6 +2,7 @@ package outbox
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 )
@@ -81,16 +82,16 @@ func (d *dispatcher) proceed(ctx context.Context) {
 	}
 	if d.isBehind {
 		d.isBehind = false
-		d.note(ctx, d.readNew(ctx))
+		d.note(d.readNew(ctx))
 		d.hurry()
 	}
-	d.note(ctx, d.start(ctx))
+	d.note(d.start(ctx))
 	d.settle(ctx)
 }
 
 // note has the store left alone for a while if it has failed.
-func (d *dispatcher) note(ctx context.Context, err error) {
-	if err == nil || ctx.Err() != nil {
+func (d *dispatcher) note(err error) {
+	if err == nil || errors.Is(err, context.Canceled) { // Run ends
 		return
 	}
 	d.box.options.Trouble(err)

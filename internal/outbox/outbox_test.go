@@ -13,9 +13,10 @@ import (
 
 // A line is delivered in order, one at a time, and empties the outbox.
 func TestOrder(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(func(request) (*http.Response, error) {
-			time.Sleep(100 * time.Millisecond)
+			<-time.After(100 * time.Millisecond)
 			return status(http.StatusOK), nil
 		})
 		r.put(to("a", "x", "1"), to("a", "x", "2"), to("b", "x", "3"))
@@ -32,7 +33,7 @@ func TestOrder(t *testing.T) {
 
 // What was put in is delivered by the next life of the host, and what was delivered is not.
 func TestNextLife(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
 		r.answers(func(q request) (*http.Response, error) {
 			if strings.HasSuffix(q.url, "2") {
 				return hang(q)
@@ -53,7 +54,8 @@ func TestNextLife(t *testing.T) {
 
 // A transaction that fails leaves nothing.
 func TestNothingOfAFailedTransaction(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		failed := errors.New("failed")
 		err := r.store.Update(t.Context(), func(tx *store.Tx) error {
 			return errors.Join(r.PutIn(tx, to("a", "x", "1")), failed)
@@ -70,7 +72,8 @@ func TestNothingOfAFailedTransaction(t *testing.T) {
 // Waits double, with jitter, from a second to an hour; what was tried for a day is given up, and
 // can be retried or discarded.
 func TestBackOffAndGivingUp(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(func(request) (*http.Response, error) { return nil, errors.New("no route to host") })
 		r.put(to("a", "x", "1"))
 		r.after(24 * time.Hour)
@@ -104,7 +107,7 @@ func TestBackOffAndGivingUp(t *testing.T) {
 
 // A delivery that comes while its line fails has a day of its own.
 func TestEachHasItsOwnDay(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
 		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
 		r.put(to("a", "x", "1"))
 		r.after(20 * time.Hour)
@@ -123,7 +126,8 @@ func TestClockAYearOff(t *testing.T) {
 	const year = 365 * 24 * time.Hour
 	for _, off := range []time.Duration{year, -year} {
 		t.Run(off.String(), func(t *testing.T) {
-			inBubble(t, func(t *testing.T, r *rig) {
+			inBubble(t, func(r *rig) {
+				t := r.t
 				r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
 				r.put(to("a", "x", "1"), to("a", "x", "2"))
 				r.after(12 * time.Hour)
@@ -153,7 +157,8 @@ func TestAnswers(t *testing.T) {
 		410: "1", // ends the line
 	} {
 		t.Run(fmt.Sprint(code), func(t *testing.T) {
-			inBubble(t, func(t *testing.T, r *rig) {
+			inBubble(t, func(r *rig) {
+				t := r.t
 				first := true
 				r.answers(func(request) (*http.Response, error) {
 					if first {
@@ -194,7 +199,8 @@ func TestRetryAfter(t *testing.T) {
 		"date":    func() string { return time.Now().Add(10 * time.Minute).UTC().Format(http.TimeFormat) },
 	} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, r *rig) {
+			inBubble(t, func(r *rig) {
+				t := r.t
 				r.answers(func(request) (*http.Response, error) {
 					return status(http.StatusTooManyRequests, "Retry-After", header()), nil
 				})
@@ -218,7 +224,7 @@ func TestRetryAfter(t *testing.T) {
 // An undelivered delivery is replaced by a newer one of its event, which keeps its place in time:
 // at the end.
 func TestReplaced(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
 		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
 		steps := func(id string) Delivery {
 			d := to("a", "x", id)
@@ -238,7 +244,8 @@ func TestReplaced(t *testing.T) {
 
 // A delivery with Every comes at most once in that time, and delays nothing else of its line.
 func TestEvery(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		details := func(id string) Delivery {
 			d := to("a", "x", id)
 			d.Event, d.Replaces, d.Every = "details", true, 495*time.Millisecond
@@ -262,7 +269,8 @@ func TestEvery(t *testing.T) {
 
 // Dropping a line drops all of it.
 func TestDropLine(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
 		r.put(to("a", "x", "1"), to("a", "x", "2"), to("b", "x", "3"))
 		r.after(time.Millisecond)
@@ -282,7 +290,8 @@ func TestDropLine(t *testing.T) {
 
 // A new line does not wait for what a line before it had to.
 func TestLineAfterADroppedOne(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
 		r.put(to("a", "x", "1"))
 		r.after(time.Hour)
@@ -300,7 +309,8 @@ func TestLineAfterADroppedOne(t *testing.T) {
 // Deliveries whose line was lost with a damaged store are made all the same; a damaged one is
 // given up.
 func TestDamagedStore(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(func(request) (*http.Response, error) { return status(http.StatusServiceUnavailable), nil })
 		r.put(to("a", "x", "1"), to("b", "x", "2"))
 		r.after(time.Millisecond)

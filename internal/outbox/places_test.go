@@ -13,7 +13,7 @@ func hangsAt(q request) (*http.Response, error) {
 	if strings.HasPrefix(q.url, "http://hang") || strings.Contains(q.url, "/hang") {
 		return hang(q)
 	}
-	time.Sleep(10 * time.Millisecond)
+	<-time.After(10 * time.Millisecond)
 	return status(http.StatusNoContent), nil
 }
 
@@ -32,9 +32,10 @@ func (r *rig) latest(prefix string) (at time.Duration, n int) {
 
 // Four requests are under way at a target, 64 in all.
 func TestBounds(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(func(request) (*http.Response, error) {
-			time.Sleep(900 * time.Millisecond)
+			<-time.After(900 * time.Millisecond)
 			return status(http.StatusNoContent), nil
 		})
 		// Lines that have not been quick yet have three places of four, and 48 of 64.
@@ -68,7 +69,8 @@ func TestBounds(t *testing.T) {
 func TestHangingDelayNobody(t *testing.T) {
 	for name, host := range map[string]string{"same port": "x", "own ports": "x%d"} {
 		t.Run(name, func(t *testing.T) {
-			inBubble(t, func(t *testing.T, r *rig) {
+			inBubble(t, func(r *rig) {
+				t := r.t
 				r.answers(hangsAt)
 				at := func(i int) string { return strings.ReplaceAll(host, "%d", fmt.Sprint(i)) }
 				r.put(numbered(100, at)...)
@@ -102,7 +104,8 @@ func TestHangingDelayNobody(t *testing.T) {
 
 // A target may answer slowly: every delivery is made all the same, one after the other.
 func TestSlowTarget(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		served := make(map[string]bool)
 		r.answers(func(q request) (*http.Response, error) {
 			select {
@@ -125,7 +128,8 @@ func TestSlowTarget(t *testing.T) {
 
 // More targets hang than there are places: those that were quick have theirs.
 func TestManyHangingTargets(t *testing.T) {
-	inBubble(t, func(t *testing.T, r *rig) {
+	inBubble(t, func(r *rig) {
+		t := r.t
 		r.answers(hangsAt)
 		r.put(to("quick", "x", "quick"))
 		r.after(time.Second)

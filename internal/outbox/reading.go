@@ -187,7 +187,7 @@ func firstOf(tx *store.Tx, number int64) (*stored, error) {
 		WHERE d.line = ? ORDER BY d.seq LIMIT 1`, number).
 		Scan(&one.seq, &one.Line, &one.Kind, &one.Event, &one.ID, &one.URL, &one.Body, &one.Replaces, &every, &sum, &one.failures, &secrets)
 	if errors.Is(err, sql.ErrNoRows) {
-		return nil, nil //nolint:nilnil // a line may be empty
+		return nil, nil
 	}
 	if err == nil {
 		err = json.Unmarshal([]byte(secrets), &one.secrets)

@@ -41,14 +41,14 @@ type request struct {
 }
 
 // inBubble runs the test in fake time, with a rig whose targets answer 204.
-func inBubble(t *testing.T, test func(t *testing.T, r *rig)) {
+func inBubble(t *testing.T, test func(r *rig)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "store.db")
 	synctest.Test(t, func(t *testing.T) {
 		r := &rig{t: t, path: path, begun: time.Now()}
 		r.open()
 		defer func() { r.close() }()
-		test(t, r)
+		test(r)
 	})
 }
 
@@ -156,7 +156,7 @@ func to(line, host, id string) Delivery {
 
 // after waits that long, and until nothing goes on by itself.
 func (r *rig) after(wait time.Duration) {
-	time.Sleep(wait)
+	<-time.After(wait)
 	synctest.Wait()
 }
 

@@ -41,7 +41,7 @@ func (o *Outbox) newSender() *sender {
 }
 
 // newClient returns a client that follows no redirects and asks no proxy, which would hide the
-// address that is dialled.
+// address that is dialed.
 func (o *Outbox) newClient(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Client {
 	transport := o.options.transport
 	if transport == nil {

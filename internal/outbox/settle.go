@@ -39,7 +39,7 @@ func (d *dispatcher) takeSettlement(s settlement) {
 	d.settling = false
 	if s.err != nil {
 		d.unsettled = append(s.tries, d.unsettled...)
-		d.note(context.Background(), s.err)
+		d.note(s.err)
 		return
 	}
 	now := d.box.now()

@@ -268,7 +268,7 @@ type samples struct{ strings.Builder }
 
 func (s *samples) BeginMetric(name, _, _ string) { s.WriteString(name + "\n") }
 func (s *samples) WriteSample(value int64, labels ...string) {
-	fmt.Fprintln(s, value, labels)
+	_, _ = fmt.Fprintln(s, value, labels)
 }
 
 func TestMetrics(t *testing.T) {

@@ -135,7 +135,7 @@ func openTaskHost(ctx context.Context, program string) (_ *taskHost, err error) 
 
 // listen returns the URL of a server on a port of its own.
 func (h *taskHost) listen(serve http.HandlerFunc) (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is there at once
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
@@ -243,7 +243,7 @@ func printWaiting(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	listener, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is there at once
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}

@@ -1,5 +1,5 @@
 // Package targets decides where the host may send the requests that others have asked for:
-// by the address that is dialled, after the name was resolved, so that no spelling and no name
+// by the address that is dialed, after the name was resolved, so that no spelling and no name
 // that resolves anew each time leads elsewhere. It does not know what is sent.
 package targets
 
@@ -65,19 +65,19 @@ func (p *Policy) DialContext(ctx context.Context, network, address string) (net.
 		return nil, err
 	}
 	dialer := net.Dialer{Resolver: p.options.Resolver, ControlContext: func(_ context.Context, _, address string, _ syscall.RawConn) error {
-		dialled, err := netip.ParseAddrPort(address)
+		dialed, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return fmt.Errorf("%w: cannot read the address %q", ErrRefused, address)
 		}
-		return p.Decide(name, dialled)
+		return p.Decide(name, dialed)
 	}}
 	return dialer.DialContext(ctx, network, address)
 }
 
 // Decide returns an ErrRefused if no request may go to the address, to which a URL with that
 // host name has led.
-func (p *Policy) Decide(name string, dialled netip.AddrPort) error {
-	address, port := plain(dialled.Addr()), dialled.Port()
+func (p *Policy) Decide(name string, dialed netip.AddrPort) error {
+	address, port := plain(dialed.Addr()), dialed.Port()
 	kind := kindOf(address)
 	switch {
 	case kind == unusable:

@@ -143,7 +143,7 @@ func addressPorts(texts ...string) (all []netip.AddrPort) {
 	return all
 }
 
-// What is dialled decides: a name that leads to this machine is refused, though its URL said
+// What is dialed decides: a name that leads to this machine is refused, though its URL said
 // nothing of that, and the connection is not made.
 func TestDialled(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
