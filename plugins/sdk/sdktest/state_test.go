@@ -25,6 +25,9 @@ func (p *parrot) stateMethods() sdk.Methods {
 			return nil, do(ctx, p.in.Host.State())
 		})
 	}
+	methods["statechild"] = sdk.Method(func(ctx context.Context, _ struct{}) (any, error) {
+		return nil, useStateOfChild(ctx, p.in.Host)
+	})
 	methods["stateofbeside"] = sdk.Method(func(ctx context.Context, callsign string) (any, error) {
 		_, err := p.in.Host.StateOf(callsign).Get(ctx, "secret")
 		return nil, err
@@ -177,6 +180,40 @@ func countUp(ctx context.Context, s *sdk.StateStore) error {
 	return sdk.UpdateKey(ctx, s, "calls", func(n int) (int, error) { return n + 1, nil })
 }
 
+// useStateOfChild keeps state for a virtual plugin, which is apart from the plugin's own and goes
+// with the virtual plugin.
+func useStateOfChild(ctx context.Context, h *sdk.Host) error {
+	if err := h.CreateVirtual(ctx, sdk.Virtual{Callsign: "Chick"}); err != nil {
+		return err
+	}
+	child := h.StateOf("Chick")
+	if _, _, err := child.Set(ctx, "k", "child"); err != nil {
+		return err
+	}
+	if _, err := child.PutBlob(ctx, "b", "", strings.NewReader("child")); err != nil {
+		return err
+	}
+	if _, err := h.State().Get(ctx, "k"); !errors.Is(err, sdk.ErrNotFound) {
+		return fmt.Errorf("the parent's own key: %w", err)
+	}
+	if err := readsAs(ctx, child, "b", 0, 0, []byte("child")); err != nil {
+		return err
+	}
+	if err := h.RemoveVirtual(ctx, "Chick"); err != nil {
+		return err
+	}
+	if _, err := child.Get(ctx, "k"); err == nil {
+		return errors.New("the plugin speaks for a child that is gone")
+	}
+	if err := h.CreateVirtual(ctx, sdk.Virtual{Callsign: "Chick"}); err != nil {
+		return err
+	}
+	if _, err := child.Get(ctx, "k"); !errors.Is(err, sdk.ErrNotFound) {
+		return fmt.Errorf("the key of a child that was removed and made again: %w", err)
+	}
+	return nil
+}
+
 // TestState lets the plugin use its state with the SDK, over a restart.
 func TestState(t *testing.T) {
 	with := options
@@ -205,6 +242,13 @@ func TestState(t *testing.T) {
 	}
 	if _, found := h.KeptBlob("sound/short"); found {
 		t.Error("a blob is there that was deleted")
+	}
+}
+
+// TestStateOfVirtualPlugin has the plugin keep state for a virtual plugin.
+func TestStateOfVirtualPlugin(t *testing.T) {
+	if err := sdktest.Start(t, options).Call("statechild", nil, nil); err != nil {
+		t.Error(err)
 	}
 }
 
