@@ -77,6 +77,7 @@ func (f *configFile) decode(text []byte) {
 		}
 	}
 	if !f.dropIn {
+		f.noteOrigins("state", state.Table)
 		f.noteOrigins("qhana", qhana.Table)
 		f.noteOrigins("webhooks", webhooks.Table)
 		f.noteOrigins("tasks", tasks.Table)

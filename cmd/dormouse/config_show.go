@@ -101,6 +101,7 @@ func shownTables(c configs.Config, origins configs.Origins) (tables []shownTable
 		add("[[access]]", fmt.Sprintf("access[%d]", i), a)
 	}
 	add("[packages]", "packages", c.Packages)
+	add("[state]", "state", c.State)
 	add("[qhana]", "qhana", c.QHAna)
 	add("[webhooks]", "webhooks", c.Webhooks)
 	add("[hibernate]", "hibernate", c.Hibernate)

@@ -33,6 +33,8 @@ environment = { X = "y", "Z.a" = "b\"c" }
 [plugin.configuration]
 a = [ { b = 1 }, { c = 2020-01-01 }, [] ]
 d.e = 1.5
+[state]
+max-blobs = 7
 `,
 		"plugins.d/more.toml": "[[plugin]]\npackage = \"counter\"\ncallsign = \"Counter\"\nconfiguration.start = 1\n\n[[plugin]]\ncallsign = \"M\"\nbuiltin = \"Monitor\"\n",
 	})
@@ -73,6 +75,9 @@ d.e = 1.5
 		`"key": "packages.caps.pids",
     "value": "7",
     "origin": "`+main+`:10"`,
+		`"key": "state.max-blobs",
+    "value": "7",
+    "origin": "`+main+`:20"`,
 		`"key": "plugin.A.limits.memory",
     "value": "\"1MiB\"",
     "origin": "`+main+`:14"`,
