@@ -14,6 +14,10 @@ type listed struct {
 	identifier    string // of name and version, in addresses
 }
 
+// isForQHAna reports whether QHAna may see the instance: others can start work of it, or it is a
+// virtual plugin.
+func (i Instance) isForQHAna() bool { return i.IsKnown && (i.Profile.Entry != nil || i.Parent != "") }
+
 // unsafeInName are the characters that QHAna's names must not have.
 var unsafeInName = regexp.MustCompile(`[^A-Za-z0-9._~-]+`)
 
@@ -33,7 +37,7 @@ func (q *QHAna) listing() []listed {
 	var plugins []listed
 	taken := make(map[string]bool)
 	for _, one := range all {
-		if !one.IsKnown || one.Profile.Entry == nil && one.Parent == "" {
+		if !one.isForQHAna() {
 			continue
 		}
 		version, ok := registryVersion(cmp.Or(one.Profile.Version, one.Version))

@@ -122,16 +122,18 @@ func TestOwnPage(t *testing.T) {
 	own.Profile.Entry.UI = "pages/start.html"
 	absolute := optimizer()
 	absolute.Callsign, absolute.Profile.Name, absolute.Profile.Entry = "Absolute", "absolute", &shell.EntryPoint{UI: "https://ui.example/start"}
-	r := newRig(t, []Instance{own, absolute})
-	r.instances.web = map[string]http.Handler{"Optimizer": http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+	r := newRig(t, []Instance{own, absolute, {Callsign: "Silent", IsKnown: true, Class: "silent", Version: "1.0.0"}})
+	web := http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
 		_, _ = fmt.Fprintf(w, "%s %s", request.Method, request.Header.Get("Form-Action"))
-	})}
+	})
+	r.instances.web = map[string]http.Handler{"Optimizer": web, "Silent": web}
 	for path, want := range map[string][2]string{
 		"/qhana/plugins/optimizer@1-2-0/ui/?callback=http://c.example/": {"pages/start.html", "GET " + r.server.URL + process + "?callback=http%3A%2F%2Fc.example%2F"},
 		"/qhana/plugins/optimizer@1-2-0/ui/style/x.css":                 {"pages/style/x.css", "GET " + r.server.URL + process},
 		"/qhana/plugins/optimizer@1-2-0/ui/../../x":                     {},
 		"/qhana/plugins/optimizer@1-2-0/ui/%2e%2e/x":                    {},
 		"/qhana/web/Optimizer/../x":                                     {},
+		"/qhana/web/Silent/x":                                           {}, // QHAna does not see it
 		"/qhana/web/Optimizer/of/weights":                               {"of/weights", "GET "},
 	} {
 		got := r.do(t, "GET", path, "", "Form-Action", "http://evil.example")

@@ -3,6 +3,7 @@ package qhana
 import (
 	"net/http"
 	"path"
+	"slices"
 	"strings"
 
 	"dormouse/plugins/access"
@@ -12,8 +13,12 @@ import (
 // which the page's form is to be sent. A client's own is replaced.
 const formAction = "Form-Action"
 
-// web returns what the instance itself answers requests for that path of its own with.
+// web returns what the instance itself answers requests for that path of its own with; nothing of
+// instances that are not for QHAna, whose peers have no business there.
 func (q *QHAna) web(callsign, below string) (resource, bool) {
+	if !slices.ContainsFunc(q.Instances.All(), func(one Instance) bool { return one.Callsign == callsign && one.isForQHAna() }) {
+		return resource{}, false
+	}
 	return q.webWithAction(resource{callsign: callsign}, below, func(*http.Request) string { return "" })
 }
 

@@ -1,6 +1,7 @@
 package qhana
 
 import (
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -108,6 +109,10 @@ func TestRestart(t *testing.T) {
 	h := newRig(t)
 	events := make(chan string, 16)
 	subscriber := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if r.Method != http.MethodPost || len(body) > 0 || err != nil || r.URL.Query().Get("id") != "1" {
+			events <- "a webhook " + r.Method + " " + r.URL.RequestURI() + " " + string(body)
+		}
 		events <- r.URL.Query().Get("event") + " of " + r.URL.Query().Get("source")
 	}))
 	t.Cleanup(subscriber.Close)
@@ -122,6 +127,9 @@ func TestRestart(t *testing.T) {
 			case got := <-events:
 				if got == want {
 					return
+				}
+				if strings.HasPrefix(got, "a webhook") {
+					t.Error(got)
 				}
 			case <-limited(t).Done():
 				t.Fatalf("there is no webhook %q", want)
