@@ -56,9 +56,9 @@ func (t *Tasks) Start(ctx context.Context, callsign, title string, parameters js
 	if err := checkObject("the parameters", parameters); err != nil {
 		return nil, err
 	}
-	if t.CheckParameters != nil {
-		if err := t.CheckParameters(callsign, parameters); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	if profile, known := t.supervised().Profile(callsign); known && profile.Entry != nil {
+		if err := checkBySchema("the parameters", parameters, profile.Entry.Schema); err != nil {
+			return nil, err
 		}
 	}
 	made, err := t.make(ctx, making{callsign: callsign, title: title, parameters: parameters, subscriptions: subscriptions})

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"dormouse/internal/schema"
 	"dormouse/plugins/tasks/taskspb"
 )
 
@@ -72,6 +73,25 @@ func checkObject(what string, raw []byte) error {
 	return nil
 }
 
+// checkBySchema returns an error that names the wrong member unless raw, or for no bytes an empty
+// object, is as the JSON Schema says. Without a schema all is well.
+func checkBySchema(what string, raw, text []byte) error {
+	if len(text) == 0 {
+		return nil
+	}
+	s, err := schema.Compile(text)
+	if err != nil {
+		return fmt.Errorf("the schema of %s can't be used: %w", what, err)
+	}
+	if len(raw) == 0 {
+		raw = []byte("{}")
+	}
+	if err := s.CheckJSON(raw); err != nil {
+		return fmt.Errorf("%w: in %s %w", ErrInvalid, what, err)
+	}
+	return nil
+}
+
 // checkLinks returns an error unless each of the links has a type.
 func checkLinks(links []*taskspb.Link) error {
 	for _, l := range links {
@@ -99,5 +119,11 @@ func checkStep(s *taskspb.Step) error {
 	if err := checkHref("the page of a step", s.GetUi()); err != nil {
 		return err
 	}
-	return checkJSON("the schema of a step", s.GetSchema(), maxSchema)
+	if err := checkJSON("the schema of a step", s.GetSchema(), maxSchema); err != nil || len(s.GetSchema()) == 0 {
+		return err
+	}
+	if _, err := schema.Compile(s.GetSchema()); err != nil {
+		return fmt.Errorf("%w: the schema of the step %s can't be used: %w", ErrInvalid, s.GetId(), err)
+	}
+	return nil
 }

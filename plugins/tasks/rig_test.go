@@ -46,10 +46,11 @@ type rig struct {
 
 // setup is what a test wants to have differently.
 type setup struct {
-	dir    string // of the store and the outputs; empty for a new one
-	config func(*configs.Tasks)
-	plugin func(*configs.Plugin)
-	adopts bool // an earlier host has left the plugins running
+	dir     string // of the store and the outputs; empty for a new one
+	config  func(*configs.Tasks)
+	plugin  func(*configs.Plugin)
+	profile shell.Profile
+	adopts  bool // an earlier host has left the plugins running
 }
 
 // newRig returns a rig whose plugins A and B are active.
@@ -130,7 +131,7 @@ func (r *rig) close() {
 func (r *rig) newPlugin(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 	callsign := config().Callsign
 	p := &shelltest.Plugin{
-		Info:       shell.Information{Class: callsign, Services: []string{workerService}},
+		Info:       shell.Information{Class: callsign, Services: []string{workerService}, Profile: r.o.profile},
 		Connection: connection{r, callsign}, LeftRunning: r.o.adopts,
 	}
 	p.AddControl(statecontrol.Suspended)

@@ -1,11 +1,11 @@
 package tasks
 
-// schema makes the tables, one string for each version. Times are milliseconds since 1970, for
+// tables makes the tables, one string for each version. Times are milliseconds since 1970, for
 // people to read; what is too old is found by "ended", see clock.
 //
 // What an update changes most often stands in the row of the task, so that a change of progress
 // is one statement. What is long stands in rows of its own.
-var schema = []string{`
+var tables = []string{`
 CREATE TABLE tasks (
 	n         INTEGER PRIMARY KEY AUTOINCREMENT,
 	id        TEXT NOT NULL UNIQUE,

@@ -91,10 +91,10 @@ func TestMethodsRefuse(t *testing.T) {
 	for call, want := range map[string]string{
 		`list {"status":"DONE"}`: "status must be PENDING, SUCCESS or FAILURE",
 		`list {"page":"x"}`:      `there is no page "x"`,
-		`get {"task":1}`:         "task must not be of the type number",
-		`get {"tsk":"1"}`:        `unknown field "tsk"`,
+		`get {"task":1}`:         `"task" must be a string, not a number`,
+		`get {"tsk":"1"}`:        `"tsk" is not known here`,
 		`get {"wait":-1}`:        "wait must not be less than zero",
-		`start [`:                "unexpected EOF",
+		`start [`:                "the JSON ends too early",
 		`cancel {"task":"none"}`: `there is no such task: "none"`,
 	} {
 		method, params, _ := strings.Cut(call, " ")

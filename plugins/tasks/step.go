@@ -101,7 +101,7 @@ func clearOpenSteps(tx *store.Tx, n int64) (cleared bool, err error) {
 }
 
 // giveValues notes the values for the open step of a task. The error wraps ErrState if the step
-// is cleared or has values already.
+// is cleared or has values already, ErrInvalid if they are not as its schema says.
 func giveValues(tx *store.Tx, n int64, id string, values []byte) error {
 	s, err := findStep(tx, n, id)
 	switch {
@@ -113,6 +113,9 @@ func giveValues(tx *store.Tx, n int64, id string, values []byte) error {
 		return fmt.Errorf("%w: the step %s is done", ErrState, id)
 	case s.GetSubmitted():
 		return fmt.Errorf("%w: the step %s was submitted, and the plugin has not answered yet", ErrState, id)
+	}
+	if err := checkBySchema("the values", values, s.GetSchema()); err != nil {
+		return err
 	}
 	_, err = tx.Exec("UPDATE task_steps SET submitted = 1, given = ? WHERE task = ? AND id = ?", values, n, id)
 	return err

@@ -6,7 +6,6 @@ package tasks
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -31,9 +30,6 @@ type Options struct {
 	Log    zerolog.Logger
 	// Subscriptions keep which webhooks tell others of tasks. With nil the host sends none.
 	Subscriptions Subscriptions
-	// CheckParameters returns why an instance does not take the parameters of a task, nil if it
-	// may. A nil CheckParameters accepts all.
-	CheckParameters func(callsign string, parameters json.RawMessage) error
 }
 
 // Tasks is the built-in. Tasks may be read and changed from New on; plugins are asked to work
@@ -66,7 +62,7 @@ func New(o Options) (*Tasks, error) {
 		o.Subscriptions = noSubscriptions{}
 	}
 	t := &Tasks{Options: o, sweeping: make(chan struct{}, 1)}
-	err := o.Store.Define("tasks", schema...)
+	err := o.Store.Define("tasks", tables...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot keep tasks: %w", err)
 	}

@@ -16,6 +16,7 @@ import (
 	"dormouse/configs"
 	"dormouse/plugins/tasks/taskspb"
 	"dormouse/shell"
+	"dormouse/supervisor"
 )
 
 const (
@@ -169,7 +170,7 @@ func TestSteps(t *testing.T) {
 func TestSubmit(t *testing.T) {
 	r := newRig(t, setup{})
 	id := r.makeTask(nil).GetId()
-	r.updateTask(&taskspb.UpdateRequest{Task: id, AddStep: &taskspb.Step{Id: "s"}})
+	r.updateTask(&taskspb.UpdateRequest{Task: id, AddStep: &taskspb.Step{Id: "s", Schema: []byte(`{"type":"object","properties":{"n":{"type":"integer"}}}`)}})
 	r.answers(func(any) (proto.Message, error) { return nil, status.Error(codes.InvalidArgument, "too small") })
 	_, err := r.Submit(t.Context(), id, "s", json.RawMessage(`{"n":1}`))
 	r.refused(err, ErrInvalid)
@@ -180,6 +181,12 @@ func TestSubmit(t *testing.T) {
 	if s := r.task(id).GetSteps()[0]; s.GetSubmitted() || s.GetCleared() {
 		t.Errorf("a step whose values were refused is %v", s)
 	}
+	_, err = r.Submit(t.Context(), id, "s", json.RawMessage(`{"n":"x"}`))
+	r.refused(err, ErrInvalid)
+	if !strings.Contains(err.Error(), "in the values /n") {
+		t.Errorf("the error does not name the member: %v", err)
+	}
+	r.expectNothingAsked()
 	r.answers(nil)
 	got, err := r.Submit(t.Context(), id, "s", nil)
 	r.must(err)
@@ -500,6 +507,7 @@ func TestWrongRequests(t *testing.T) {
 		"step":         {AddStep: &taskspb.Step{}},
 		"path":         {AddStep: &taskspb.Step{Id: "a/b"}},
 		"schema":       {AddStep: &taskspb.Step{Id: "a", Schema: []byte("no")}},
+		"no schema":    {AddStep: &taskspb.Step{Id: "a", Schema: []byte(`{"type":"thing"}`)}},
 		"address":      {AddStep: &taskspb.Step{Id: "a", Href: "http://x\n"}},
 		"long id":      {AddStep: &taskspb.Step{Id: strings.Repeat("x", maxName+1)}},
 		"unit":         {Progress: &taskspb.Progress{Unit: "\x01"}},
@@ -589,6 +597,57 @@ func TestChangesAreTold(t *testing.T) {
 		case end = <-r.events:
 		case <-ends:
 			t.Fatal("the end was not told")
+		}
+	}
+}
+
+// Parameters that are not as the entry point of the plugin says are refused with the wrong member.
+func TestStartChecksParameters(t *testing.T) {
+	entry := &shell.EntryPoint{Kind: shell.Processing, Schema: []byte(`{"type":"object","required":["data"],"properties":{"data":{"type":"string"}}}`)}
+	r := newRig(t, setup{profile: shell.Profile{Entry: entry}})
+	for parameters, want := range map[string]string{``: "/data is missing", `{"data":1}`: "in the parameters /data"} {
+		_, err := r.Start(t.Context(), "A", "", json.RawMessage(parameters))
+		r.refused(err, ErrInvalid)
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", parameters, err)
+		}
+	}
+	_, err := r.Start(t.Context(), "A", "good", json.RawMessage(`{"data":"x"}`))
+	r.must(err)
+	r.expectAsked("A run good 0")
+}
+
+// The tasks of a virtual plugin belong to its parent's life: they end and go on with the parent's
+// plugin, and keep it awake.
+func TestTasksOfVirtualPlugin(t *testing.T) {
+	r := newRig(t, setup{})
+	r.must(r.supervisor.CreateVirtual(t.Context(), "A", supervisor.Virtual{Callsign: "Child"}))
+	lost, err := r.create(t.Context(), "Child", &taskspb.CreateRequest{})
+	r.must(err)
+	goes, err := r.create(t.Context(), "Child", &taskspb.CreateRequest{Title: "goes on", Resumes: 1})
+	r.must(err)
+	if holds := r.shell("A").UseStatus().Holds; holds != 1 {
+		t.Errorf("the parent is held awake by %d", holds)
+	}
+	r.hibernate("A")
+	r.must(r.shell("A").Activate(t.Context(), shell.Requested))
+	if got := r.task(lost.GetId()); got.GetStatus() != taskspb.Status_STATUS_PENDING {
+		t.Errorf("after a sleep it is %v", got)
+	}
+	r.must(r.shell("A").Restart(t.Context(), shell.Requested))
+	r.expectAsked("A run goes on 1")
+	if got := r.untilEnded(lost.GetId()); got.GetReason() != "the plugin was replaced" {
+		t.Errorf("the lost one is %v", got)
+	}
+	started, err := r.Start(t.Context(), "Child", "child's", nil)
+	r.must(err)
+	r.expectAsked("A run child's 0")
+	r.must(r.supervisor.RemoveVirtual(t.Context(), "A", "Child"))
+	for _, id := range []string{goes.GetId(), started.GetId()} {
+		got, err := r.Wait(t.Context(), id, 1000, patience)
+		r.must(err)
+		if got.GetReason() != "the instance was destroyed" {
+			t.Errorf("after it was removed it is %v", got)
 		}
 	}
 }

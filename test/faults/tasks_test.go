@@ -6,10 +6,20 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/rs/zerolog"
+
+	"dormouse/configs"
+	"dormouse/internal/store"
+	taskhost "dormouse/plugins/tasks"
+	"dormouse/plugins/tasks/taskspb"
+	"dormouse/shell"
 )
 
 // taskPoints are all points at which a host is killed over a task, in the order of its life.
@@ -185,4 +195,58 @@ func verifyTask(t *testing.T, h *host, id string) {
 	if string(content) != `["question-1","question-2"]` || err != nil {
 		t.Errorf("it left %q, %v", content, err)
 	}
+}
+
+// On a full disk tasks and outputs are refused with the reason, and leave nothing; what was there
+// stays, and all goes on once there is room.
+func TestTasksOnFullDisk(t *testing.T) {
+	runBeside(t)
+	file, dir := filepath.Join(t.TempDir(), "disk"), t.TempDir()
+	d := &disk{t, file}
+	write(t, file, nil)
+	must(t, os.Truncate(file, diskSize))
+	d.run("mkfs.ext4", "-q", "-m", "0", "-E", "lazy_itable_init=0,nodiscard", file)
+	d.mountAt(dir)
+	s, err := store.Open(filepath.Join(dir, "store.db"), store.Options{})
+	must(t, err)
+	defer func() { must(t, s.Close()) }()
+	all, err := taskhost.New(taskhost.Options{Store: s, Dir: filepath.Join(dir, "outputs"), Config: configs.DefaultTasks(), Log: zerolog.Nop()})
+	must(t, err)
+	server, ctx := all.Service(nil), shell.WithCaller(t.Context(), "A")
+	made, err := server.Create(ctx, &taskspb.CreateRequest{Title: "before"})
+	must(t, err)
+	filler := filepath.Join(dir, "filler")
+	for err = nil; err == nil; { // until nothing fits any more
+		err = appendTo(filler, 64<<10)
+	}
+	for err = nil; err == nil; {
+		_, err = server.Update(ctx, &taskspb.UpdateRequest{Task: made.GetId(), Log: []string{strings.Repeat("x", 4000)}})
+	}
+	if !strings.Contains(err.Error(), "no space left") {
+		t.Errorf("the error is %v", err)
+	}
+	if _, err := server.Create(ctx, &taskspb.CreateRequest{Parameters: fmt.Appendf(nil, `{"a":%q}`, strings.Repeat("x", 100_000))}); err == nil {
+		t.Error("a task was made on a full disk")
+	}
+	if got, err := all.Get(t.Context(), made.GetId()); err != nil || got.GetTitle() != "before" {
+		t.Errorf("what was there is %v, %v", got, err)
+	}
+	must(t, os.Remove(filler))
+	ended, err := server.Finish(ctx, &taskspb.FinishRequest{Task: made.GetId(), Status: taskspb.Status_STATUS_SUCCESS})
+	if err != nil || ended.GetStatus() != taskspb.Status_STATUS_SUCCESS {
+		t.Errorf("with room again: %v, %v", ended, err)
+	}
+	if list, err := all.List(t.Context(), &taskspb.ListRequest{}); err != nil || len(list.GetTasks()) != 1 {
+		t.Errorf("there are %v, %v", list, err)
+	}
+}
+
+// appendTo makes a file longer.
+func appendTo(path string, size int) error {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(make([]byte, size))
+	return errors.Join(err, f.Sync(), f.Close())
 }
