@@ -62,9 +62,19 @@ func (s *Shell) HasEndpoints() bool {
 	return ok || s.servesWeb()
 }
 
-// servesWeb reports whether the plugin answers HTTP requests itself.
+// servesWeb reports whether the plugin answers HTTP requests itself, for a virtual plugin that of
+// its parent.
 func (s *Shell) servesWeb() bool {
-	return s.Serves(webpb.Web_ServiceDesc.ServiceName) && s.Conn() != nil
+	return s.answering().Serves(webpb.Web_ServiceDesc.ServiceName) && s.Conn() != nil
+}
+
+// answering returns the shell of the plugin that answers for the instance: its parent's, for a
+// virtual plugin.
+func (s *Shell) answering() *Shell {
+	if s.virtual != nil {
+		return s.virtual.Parent()
+	}
+	return s
 }
 
 // Endpoint returns what answers requests with that HTTP method for that path of the instance;
@@ -79,9 +89,9 @@ func (s *Shell) Endpoint(httpMethod, path string) (Endpoint, bool) {
 	}
 	handler := web.Handler{
 		Conn: s.Conn(), Callsign: s.callsign, Path: path,
-		AnswerTime: time.Duration(s.Config().CallTimeout), Refuse: s.refuseRequest,
+		AnswerTime: time.Duration(s.answering().Config().CallTimeout), Refuse: s.refuseRequest,
 	}
-	maxBody := cmp.Or(s.information().MaxWebBody, web.DefaultMaxBody)
+	maxBody := cmp.Or(s.answering().information().MaxWebBody, web.DefaultMaxBody)
 	return Endpoint{Handler: handler, Needs: webMethod, MaxBody: maxBody, Memory: web.Memory, Waits: true, TakesForms: true}, true
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http/httptest"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -14,11 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"dormouse/configs"
 	"dormouse/shell"
 	"dormouse/shell/shellpb"
+	"dormouse/shell/webpb"
 	"dormouse/statecontrol"
 )
 
@@ -304,6 +307,45 @@ type parentConn struct {
 
 func (c parentConn) Invoke(_ context.Context, _ string, args, _ any, _ ...grpc.CallOption) error {
 	return c.answer(args.(*shellpb.OperateVirtualRequest)) //nolint:errcheck // the test asks nothing else
+}
+
+// webConn answers no request, and keeps of which instance the last one was.
+type webConn struct {
+	grpc.ClientConnInterface
+	asked *string
+}
+
+func (c webConn) NewStream(ctx context.Context, _ *grpc.StreamDesc, _ string, _ ...grpc.CallOption) (grpc.ClientStream, error) {
+	md, _ := metadata.FromOutgoingContext(ctx)
+	*c.asked = strings.Join(md[shellpb.CallsignKey], " ")
+	return nil, status.Error(codes.Unavailable, "not now")
+}
+
+// TestWebOfVirtual has the parent answer HTTP requests for its virtual plugin.
+func TestWebOfVirtual(t *testing.T) {
+	asked := ""
+	instances := slices.Clone(parents)
+	instances[0].change = func(p *plugin) {
+		p.Info.Services, p.Connection = []string{webpb.Web_ServiceDesc.ServiceName}, webConn{asked: &asked}
+	}
+	run(t, instances, func(r *rig) {
+		r.Start(r.Context())
+		r.create("P", "P.one")
+		r.create("Q", "Q.one")
+		sh, _ := r.Shell("P.one")
+		endpoint, ok := sh.Endpoint("GET", "x")
+		if !ok {
+			r.Fatal("it answers no request")
+		}
+		answer := httptest.NewRecorder()
+		endpoint.ServeHTTP(answer, httptest.NewRequestWithContext(r.Context(), "GET", "/Service/P.one/x", nil))
+		if answer.Code != 503 || !strings.Contains(answer.Body.String(), "P.one: not now") || asked != "P.one" {
+			r.Errorf("%d %s, asked of %q", answer.Code, answer.Body, asked)
+		}
+		if other, _ := r.Shell("Q.one"); other.HasEndpoints() {
+			r.Error("one whose parent has no Web has endpoints")
+		}
+	})
 }
 
 func TestParentIsAsked(t *testing.T) {

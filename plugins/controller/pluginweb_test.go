@@ -10,8 +10,10 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -50,6 +52,12 @@ func (webEcho) Serve(stream webpb.Web_ServeServer) error {
 	for _, h := range first.GetHead().GetHeaders() {
 		headers.Add(h.GetName(), string(h.GetValue()))
 	}
+	if first.GetHead().GetPath() == "endless" {
+		for err = stream.Send(&webpb.Response{Head: &webpb.ResponseHead{Status: 200}}); err == nil; {
+			err = stream.Send(&webpb.Response{Body: make([]byte, 64<<10)})
+		}
+		return err
+	}
 	text := fmt.Sprintf("%s %s %d %s", first.GetHead().GetMethod(), first.GetHead().GetPath(), length, headers.Get("Authorization"))
 	md, _ := metadata.FromIncomingContext(stream.Context())
 	for key := range md {
@@ -87,7 +95,7 @@ func newWebHost(t *testing.T, rows ...configs.Access) *host {
 		server.Stop()
 		<-served
 	})
-	return newGuardedHost(t, setup{fakes: func(p *fakePlugin) {
+	return newGuardedHost(t, setup{limits: func(l *limits) { l.bodyTime, l.writeTime = 100*time.Millisecond, 100*time.Millisecond }, fakes: func(p *fakePlugin) {
 		if p.config.Callsign == "Plain" {
 			p.Info.Services, p.Info.MaxWebBody = []string{webpb.Web_ServiceDesc.ServiceName}, 1000
 			p.Connection = conn
@@ -192,6 +200,33 @@ func TestPluginWebOverNet(t *testing.T) {
 		if err != nil || string(text) != want {
 			t.Errorf("%d bytes: %d %q, %v", length, answer.StatusCode, text, err)
 		}
+	}
+}
+
+// TestPluginWebOfSlowClients has clients that send no more of a body, or take no more of an
+// endless answer, cut off, and nothing of their calls left.
+func TestPluginWebOfSlowClients(t *testing.T) {
+	h := newWebHost(t)
+	for name, test := range map[string]struct{ request, answer string }{
+		"a body that stops":          {"POST /Service/Plain/x HTTP/1.1\r\nHost: localhost\r\nContent-Length: 900\r\n\r\nabc", "HTTP/1.1 400 Bad Request"},
+		"an answer that is not read": {"GET /Service/Plain/endless HTTP/1.1\r\nHost: localhost\r\n\r\n", "HTTP/1.1 200 OK"},
+	} {
+		conn, err := net.Dial("tcp", h.server.Listener.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(conn, test.request); err != nil {
+			t.Fatal(err)
+		}
+		start := make([]byte, len(test.answer))
+		if _, err := io.ReadFull(conn, start); err != nil || string(start) != test.answer {
+			t.Errorf("%s: %q, %v", name, start, err)
+		}
+		sh, _ := h.supervisor.Shell("Plain")
+		for use := sh.UseStatus(); use.Calls+use.Streams > 0; use = sh.UseStatus() {
+			runtime.Gosched() // until the host gives up
+		}
+		_ = conn.Close()
 	}
 }
 
