@@ -65,7 +65,7 @@ func (s service) receiveBlob(stream grpc.ClientStreamingServer[statepb.PutBlobRe
 func startFromWire(w *statepb.PutBlobStart) UploadStart {
 	return UploadStart{
 		Name: w.GetName(), ContentType: w.GetContentType(), SHA256: w.GetSha256(),
-		Size: revisionFromWire(w.Size), If: revisionFromWire(w.IfRevision),
+		Size: numberFromWire(w.Size), If: numberFromWire(w.IfRevision),
 	}
 }
 

@@ -58,7 +58,7 @@ func (s service) Get(ctx context.Context, r *statepb.GetRequest) (*statepb.Entry
 
 // Set sets one key.
 func (s service) Set(ctx context.Context, r *statepb.SetRequest) (*statepb.SetResponse, error) {
-	revision, old, err := s.changeOne(ctx, r.GetOwner(), Change{Key: r.GetKey(), Kind: SetKey, Value: r.GetValue(), If: revisionFromWire(r.IfRevision)})
+	revision, old, err := s.changeOne(ctx, r.GetOwner(), Change{Key: r.GetKey(), Kind: SetKey, Value: r.GetValue(), If: numberFromWire(r.IfRevision)})
 	if err != nil {
 		return nil, asStatus(err)
 	}
@@ -67,7 +67,7 @@ func (s service) Set(ctx context.Context, r *statepb.SetRequest) (*statepb.SetRe
 
 // Delete deletes one key.
 func (s service) Delete(ctx context.Context, r *statepb.DeleteRequest) (*statepb.DeleteResponse, error) {
-	revision, old, err := s.changeOne(ctx, r.GetOwner(), Change{Key: r.GetKey(), Kind: DeleteKey, If: revisionFromWire(r.IfRevision)})
+	revision, old, err := s.changeOne(ctx, r.GetOwner(), Change{Key: r.GetKey(), Kind: DeleteKey, If: numberFromWire(r.IfRevision)})
 	if err != nil {
 		return nil, asStatus(err)
 	}
@@ -114,7 +114,7 @@ func (s service) Change(ctx context.Context, r *statepb.ChangeRequest) (*statepb
 
 // changeFromWire returns one of several changes, or an ErrInvalid.
 func changeFromWire(c *statepb.KeyChange) (Change, error) {
-	one := Change{Key: c.GetKey(), If: revisionFromWire(c.IfRevision)}
+	one := Change{Key: c.GetKey(), If: numberFromWire(c.IfRevision)}
 	switch what := c.GetChange().(type) {
 	case *statepb.KeyChange_Set:
 		one.Kind, one.Value = SetKey, what.Set
@@ -182,7 +182,7 @@ func (s service) DeleteBlob(ctx context.Context, r *statepb.DeleteBlobRequest) (
 	if err != nil {
 		return nil, asStatus(err)
 	}
-	revision, old, err := s.state.DeleteBlob(ctx, owner, r.GetName(), revisionFromWire(r.IfRevision))
+	revision, old, err := s.state.DeleteBlob(ctx, owner, r.GetName(), numberFromWire(r.IfRevision))
 	if err != nil {
 		return nil, asStatus(err)
 	}
@@ -235,8 +235,8 @@ func blobToWire(b Blob) *statepb.Blob {
 	}
 }
 
-// revisionFromWire returns the revision that a request asks for, nil for any.
-func revisionFromWire(r *uint64) *int64 {
+// numberFromWire returns a number that a request may have, nil for none.
+func numberFromWire(r *uint64) *int64 {
 	if r == nil {
 		return nil
 	}
