@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 
 	"github.com/rs/zerolog"
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 
@@ -137,6 +138,7 @@ func (h *flowHost) timePublish(ctx context.Context, times *series, producers, ea
 		}
 		streams <- stream
 	}
+	unix.Sync() // no run pays for what an earlier one wrote
 	err := timed(times, func() error {
 		return atOnce(producers, each, func() error {
 			stream := <-streams
@@ -168,6 +170,7 @@ func (h *flowHost) timePass(ctx context.Context, times *series, parallel, each i
 	if err := h.Flows.Declare(ctx, "bench", benchFlows(parallel)); err != nil {
 		return err
 	}
+	unix.Sync()
 	return timed(times, func() error {
 		if _, err := h.Flows.SetState("texts", configs.FlowRunning); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"golang.org/x/sys/unix"
 
 	"dormouse/internal/store"
 )
@@ -97,6 +98,7 @@ func timePutter(path string, open func(path string) (putter, error), times *seri
 			_ = os.Remove(name)
 		}
 	}()
+	unix.Sync() // no run pays for what an earlier one wrote
 	return timed(times, func() error {
 		var all sync.WaitGroup
 		failed := make([]error, writers)
