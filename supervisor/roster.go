@@ -50,6 +50,18 @@ func (r *roster) takenError(callsign string) error {
 	return nil
 }
 
+// isRequired reports whether another instance requires the one of that callsign.
+func (r *roster) isRequired(callsign string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, sh := range r.shells {
+		if slices.Contains(sh.Requires(), callsign) {
+			return true
+		}
+	}
+	return false
+}
+
 // find returns the instance of that callsign, false if none exists.
 func (r *roster) find(callsign string) (*shell.Shell, bool) {
 	r.mu.Lock()

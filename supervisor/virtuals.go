@@ -254,12 +254,7 @@ func (o virtualObserver) Transition(t shell.Transition) {
 		return
 	}
 	o.s.conditions.setInstancePresent(t.Callsign, t.To == shell.Activated || t.To.IsInSleepCycle())
-	if o.s.isRequired(t.Callsign) {
+	if o.s.roster.isRequired(t.Callsign) {
 		o.s.recheckAllInBackground()
 	}
-}
-
-// isRequired reports whether another instance requires the one of that callsign.
-func (s *Supervisor) isRequired(callsign string) bool {
-	return slices.ContainsFunc(s.Shells(), func(sh *shell.Shell) bool { return slices.Contains(sh.Requires(), callsign) })
 }

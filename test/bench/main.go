@@ -59,6 +59,7 @@ var groups = []group{
 	{"store", measureStore},
 	{"state", measureState},
 	{"calls", measureCalls},
+	{"virtual", measureVirtual},
 	{"websockets", measureWebsockets},
 }
 
