@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"dormouse/configs"
+	"dormouse/internal/failpoint"
 	"dormouse/shell"
 )
 
@@ -159,13 +160,16 @@ func (s *Supervisor) createVirtual(v Virtual) error {
 	default:
 		err = s.checkNewVirtual(v)
 	}
+	failpoint.Hit("virtual.creating")
 	if err == nil && !isKept {
 		err = s.virtuals.put(v)
 	}
 	if err != nil {
 		return err
 	}
+	failpoint.Hit("virtual.kept")
 	s.attachVirtual(v, parent)
+	failpoint.Hit("virtual.created")
 	s.log.Info().Str("callsign", v.Callsign).Str("parent", v.Parent).Msg("a virtual plugin was created")
 	return nil
 }
@@ -213,6 +217,7 @@ func (s *Supervisor) changeVirtual(before, v Virtual) error {
 	if err := s.virtuals.put(v); err != nil {
 		return err
 	}
+	failpoint.Hit("virtual.changed")
 	if sh, ok := s.Shell(v.Callsign); ok {
 		sh.SetNextConfiguration(v.config().Configuration)
 		sh.Describe(v.information())
@@ -251,10 +256,13 @@ func (s *Supervisor) removeVirtual(parent, callsign string) error {
 	if exists {
 		s.detachVirtual(v)
 	}
+	failpoint.Hit("virtual.removing")
 	err := s.options.RemoveKept(callsign)
+	failpoint.Hit("virtual.emptied")
 	if err == nil {
 		err = s.virtuals.delete(callsign)
 	}
+	failpoint.Hit("virtual.removed")
 	if err != nil {
 		if exists {
 			s.reattachVirtual(v, sh)

@@ -105,7 +105,7 @@ func main() {
 	}
 	runs := flag.Int("runs", 9, "counted runs of each measurement")
 	bin := flag.String("bin", "bin", "where make build put dormouse and the plugins")
-	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; unpack, install, synchronize, queue, backlog, flows, tasks, webhooks, store, state, calls and websockets need neither CRIU nor root")
+	rows := flag.String("rows", "", "measure only the groups that this expression matches, of "+strings.Join(names, ", ")+"; unpack, install, synchronize, queue, backlog, flows, tasks, webhooks, store, state, calls, virtual and websockets need neither CRIU nor root")
 	limit := flag.Duration("limit", 12*time.Minute, "no group begins later than this")
 	flag.Parse()
 	signal.Notify(make(chan os.Signal, 1), unix.SIGPIPE) // a reader that has seen enough must not end the clearing away
