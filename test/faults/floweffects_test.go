@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // flowCondition is one in which a package or its instance is while messages come for its flows.
@@ -34,6 +36,18 @@ func (s *flowSite) gate() string { return filepath.Join(filepath.Dir(s.root), "g
 
 func (s *flowSite) openGate() { write(s.t, s.gate(), nil) }
 
+// waitAtGate returns once the gate is open, or ctx ends.
+func (s *flowSite) waitAtGate(ctx context.Context) {
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		if _, err := os.Stat(s.gate()); err == nil {
+			return
+		}
+		<-tick.C
+	}
+}
+
 // openAndSettle lets go on what waits at the gate.
 func openAndSettle(s *flowSite, h *host) {
 	s.openGate()
@@ -44,7 +58,9 @@ func openAndSettle(s *flowSite, h *host) {
 func (s *flowSite) inPhase(h *host, status string) {
 	h.t.Helper()
 	until(h.t, "the status "+status, func() bool {
-		for _, p := range s.list(h) {
+		var all []shown
+		_ = h.ask("Packager.list", nil, &all) // a host that starts does not answer yet
+		for _, p := range all {
 			if strings.Contains(p.Status, status) {
 				return true
 			}
@@ -100,10 +116,7 @@ func (s *flowSite) tricklingArchive() string {
 		w.Header().Set("Content-Length", fmt.Sprint(len(archive)))
 		_, _ = w.Write(archive[:len(archive)/2])
 		_ = http.NewResponseController(w).Flush()
-		until(s.t, "the gate to open", func() bool {
-			_, err := os.Stat(s.gate())
-			return err == nil || r.Context().Err() != nil
-		})
+		s.waitAtGate(r.Context())
 		_, _ = w.Write(archive[len(archive)/2:])
 	}))
 	s.t.Cleanup(server.Close)
@@ -136,6 +149,7 @@ func flowConditions() map[string]flowCondition {
 			s.configure(packagesConfig, plugin("Slow", programs+"/gated", fmt.Sprintf("configuration = { start = %q }", s.gate())))
 			h = s.start("")
 			s.inPhase(h, "PENDING")
+			until(h.t, "the flows to answer", func() bool { return h.ask("Flows.list", nil, nil) == nil })
 			return h
 		}, func(s *flowSite, h *host) {
 			s.openGate()
