@@ -22,12 +22,28 @@ func DecodeParams(params json.RawMessage, to any) error {
 	decoder := json.NewDecoder(bytes.NewReader(params))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(to); err != nil {
+		if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+			wrong.Field = withoutEmbedded(reflect.TypeOf(to).Elem(), wrong.Field)
+		}
 		return DecodeError(err)
 	}
 	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
 		return errors.New("there is more than one JSON value")
 	}
 	return nil
+}
+
+// withoutEmbedded returns the path of a member in JSON. encoding/json names embedded structs at its
+// beginning, too.
+func withoutEmbedded(t reflect.Type, path string) string {
+	first, rest, more := strings.Cut(path, ".")
+	if !more || t.Kind() != reflect.Struct {
+		return path
+	}
+	if f, ok := t.FieldByName(first); ok && f.Anonymous {
+		return withoutEmbedded(f.Type, rest)
+	}
+	return path
 }
 
 // DecodeError returns an error of encoding/json in words for a client, without names of Go.

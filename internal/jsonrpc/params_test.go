@@ -54,3 +54,29 @@ func TestDecodeParams(t *testing.T) {
 		}
 	}
 }
+
+// A wrong member of an embedded struct is named as in JSON.
+func TestDecodeParamsEmbedded(t *testing.T) {
+	type inner struct {
+		Owner string `json:"owner"`
+	}
+	type outer struct {
+		inner
+
+		Key string `json:"key"`
+	}
+	type outermost struct {
+		outer
+
+		Value int `json:"value"`
+	}
+	for params, want := range map[string]string{
+		`{"owner":7}`:   `"owner" must be a string, not a number`,
+		`{"key":7}`:     `"key" must be a string, not a number`,
+		`{"value":"7"}`: `"value" must be a whole number, not a string`,
+	} {
+		if err := DecodeParams(json.RawMessage(params), &outermost{}); err == nil || err.Error() != want {
+			t.Errorf("%s: got %v, want %s", params, err, want)
+		}
+	}
+}

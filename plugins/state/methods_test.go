@@ -39,15 +39,15 @@ func TestWrongParameters(t *testing.T) {
 	for call, want := range map[string]string{
 		`get {}`:                        "name the owner",
 		`get {"owner":"A"}`:             "there is no key",
-		`get {"owner":"A","kee":"k"}`:   `unknown field "kee"`,
-		`get {"owner":7}`:               "owner must not be of the type number",
+		`get {"owner":"A","kee":"k"}`:   `"kee" is not known here`,
+		`get {"owner":7}`:               `"owner" must be a string, not a number`,
 		`set {"owner":"A","key":"k"}`:   "the value is missing",
 		`list {"owner":"B"}`:            `there is no instance "B", and no state of it`,
 		`list {"owner":"A","limit":-1}`: "limit must be between",
 		`change {"owner":"A"}`:          "there is no change in it",
 		`showblob {"owner":"A"}`:        "there is no blob",
 		`deleteblob {"owner":"A"}`:      "the name of the blob is missing",
-		`owners {"owner":"A"}`:          `unknown field "owner"`,
+		`owners {"owner":"A"}`:          `"owner" is not known here`,
 		`change {"owner":"A","changes":[{"key":"k","set":1,"delete":true}]}`: "can't be set and deleted",
 	} {
 		method, params, _ := strings.Cut(call, " ")
