@@ -127,7 +127,7 @@ type Host struct {
 	outbox     *outbox.Outbox    // of the store; nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
-	qhana      *qhana.QHAna      // nil if the host does not serve QHAna
+	qhana      *qhana.QHAna      // nil in a private host
 	telling    *telling          // to plugin registries; nil like qhana
 }
 

@@ -18,11 +18,12 @@ import (
 	"dormouse/supervisor"
 )
 
-// openQHAna makes the resources for QHAna's programs, if the configuration has them served. The
-// supervisor must exist.
+// openQHAna makes the resources for QHAna's programs. The supervisor must exist. A private host has
+// none; where the configuration does not have them served, they only forget what an earlier host
+// has told registries.
 func (h *Host) openQHAna() (err error) {
 	config := h.options.Config
-	if h.options.private || !config.ServesQHAna() {
+	if h.options.private {
 		return nil
 	}
 	h.qhana, err = qhana.New(qhana.Options{

@@ -28,7 +28,7 @@ func (h *Host) openTasks() (err error) {
 // addressOfTask returns what names a task to subscribers that know no address of it: its public
 // address, or its id if the host has none.
 func (h *Host) addressOfTask(task string) string {
-	if h.qhana == nil {
+	if !h.options.Config.ServesQHAna() {
 		return task
 	}
 	return h.qhana.TaskAddress(task)

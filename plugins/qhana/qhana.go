@@ -103,7 +103,8 @@ type QHAna struct {
 	warned map[string]bool // by callsign and version: that the instance was left out
 }
 
-// New returns a QHAna. It tells registries nothing before Run.
+// New returns a QHAna. It tells registries nothing before Run, and drops what waits for those that
+// are configured no more.
 func New(o Options) (*QHAna, error) {
 	var registries []string
 	for _, registry := range o.Registries {
@@ -121,6 +122,9 @@ func New(o Options) (*QHAna, error) {
 		changed: make(chan struct{}, 1), warned: make(map[string]bool),
 	}
 	o.Outbox.Handle(kind, outbox.Kind{Exempt: true, Find: q.signalAddress})
+	if err := q.forgetOthers(context.Background()); err != nil {
+		return nil, fmt.Errorf("cannot forget registries: %w", err)
+	}
 	return q, nil
 }
 

@@ -65,8 +65,11 @@ const tellAgainAfter = time.Second
 
 // Run tells the registries of plugins that come, change and go, until ctx ends; meanwhile clients
 // must reach the resources. What registries were told is kept: Run begins with what has changed
-// since an earlier host. Without registries it does nothing.
+// since an earlier host. Without registries it returns at once.
 func (q *QHAna) Run(ctx context.Context) {
+	if len(q.Registries) == 0 {
+		return
+	}
 	q.isServing.Store(true)
 	defer q.isServing.Store(false)
 	told, err := q.readTold(ctx)
@@ -79,9 +82,6 @@ func (q *QHAna) Run(ctx context.Context) {
 			waitFor(ctx, tellAgainAfter)
 			told, err = q.readTold(ctx)
 			continue
-		}
-		if len(q.Registries) == 0 {
-			return
 		}
 		waitFor(ctx, tellPause)
 		select {
@@ -161,8 +161,7 @@ func (q *QHAna) tell(ctx context.Context, told map[string]signal) (map[string]si
 	return now, nil
 }
 
-// putIn notes what registries are told from now on, and has it delivered, in one transaction. What
-// waits for a registry that is configured no more is dropped.
+// putIn notes what registries are told from now on, and has it delivered, in one transaction.
 func (q *QHAna) putIn(ctx context.Context, add, remove []signal) error {
 	return q.Store.Update(ctx, func(tx *store.Tx) error {
 		for _, s := range add {
@@ -179,7 +178,7 @@ func (q *QHAna) putIn(ctx context.Context, add, remove []signal) error {
 			if _, err := tx.Exec(`DELETE FROM qhana_told WHERE registry = ? AND plugin = ?`, s.registry, s.plugin); err != nil {
 				return err
 			}
-			if err := q.withdraw(tx, s); err != nil {
+			if err := q.Outbox.PutIn(tx, s.delivery()); err != nil {
 				return err
 			}
 		}
@@ -187,12 +186,32 @@ func (q *QHAna) putIn(ctx context.Context, add, remove []signal) error {
 	})
 }
 
-// withdraw tells a registry that a plugin has gone, unless the registry is configured no more.
-func (q *QHAna) withdraw(tx *store.Tx, s signal) error {
-	if !slices.Contains(q.Registries, s.registry) {
-		return q.Outbox.DropLine(tx, lineOf(s.registry))
+// forgetOthers drops what registries were told, or are yet to be told, that are configured no more.
+func (q *QHAna) forgetOthers(ctx context.Context) error {
+	told, err := q.readTold(ctx)
+	if err != nil {
+		return err
 	}
-	return q.Outbox.PutIn(tx, s.delivery())
+	others := make(map[string]bool)
+	for _, s := range told {
+		if !slices.Contains(q.Registries, s.registry) {
+			others[s.registry] = true
+		}
+	}
+	if len(others) == 0 {
+		return nil
+	}
+	return q.Store.Update(ctx, func(tx *store.Tx) error {
+		for registry := range others {
+			if _, err := tx.Exec(`DELETE FROM qhana_told WHERE registry = ?`, registry); err != nil {
+				return err
+			}
+			if err := q.Outbox.DropLine(tx, lineOf(registry)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // delivery returns the delivery of a signal. A registry is told of a coming and of a going in the
@@ -205,9 +224,6 @@ func (s signal) delivery() outbox.Delivery {
 // said yet what they are.
 func (q *QHAna) wanted() (wanted map[string]signal, unknown map[string]bool) {
 	wanted, unknown = make(map[string]signal), make(map[string]bool)
-	if len(q.Registries) == 0 {
-		return wanted, unknown
-	}
 	for _, one := range q.Instances.All() {
 		unknown[one.Callsign] = !one.IsKnown
 	}

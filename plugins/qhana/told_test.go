@@ -148,10 +148,15 @@ func TestNoRegistries(t *testing.T) {
 	if _, err := r.tell(ctx, map[string]signal{}); err != nil {
 		t.Fatal(err)
 	}
-	r.Registries = nil
-	r.QHAna.Run(ctx) // it returns by itself
+	o := r.Options
+	o.Registries = nil
+	q, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	q.Run(ctx) // it returns by itself
 	var left, waiting int
-	err := r.store.View(ctx, func(tx *store.Tx) error {
+	err = r.store.View(ctx, func(tx *store.Tx) error {
 		if err := tx.QueryRow(`SELECT count(*) FROM qhana_told`).Scan(&left); err != nil {
 			return err
 		}

@@ -7,11 +7,15 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"dormouse/internal/store"
+	"dormouse/plugins/host"
 	"dormouse/shell"
 	"dormouse/supervisor"
 )
@@ -103,7 +107,7 @@ func TestPageOfPlugin(t *testing.T) {
 }
 
 // A task that its plugin does not take up again ends with the host, under the same address, and
-// who has subscribed is told of that.
+// subscribers are told of that.
 func TestRestart(t *testing.T) {
 	runner := newRunner(t)
 	h := newRig(t)
@@ -222,4 +226,33 @@ func send(t *testing.T, client *http.Client, request *http.Request) (status int,
 	}
 	defer response.Body.Close()
 	return response.StatusCode, textOf(t, response.Body)
+}
+
+// A host that does not serve QHAna any more answers nothing below its path, and drops what waits
+// for registries.
+func TestSwitchedOff(t *testing.T) {
+	registry := newRegistry(t)
+	registry.AnswerNext(slices.Repeat([]int{http.StatusServiceUnavailable}, 100)...)
+	h := newRig(t, registry.Root())
+	if err := registry.AwaitLog(limited(t), 0, "GET /api/"); err != nil {
+		t.Fatal(err)
+	}
+	h.config.Host.PublicURL, h.config.QHAna.Registries = "", nil
+	h.restart()
+	if status, _, _ := get(t, h.url); status != http.StatusNotFound {
+		t.Errorf("%s answers %d", h.url, status)
+	}
+	h.stop() // which waits for what the host has to do
+	s, err := store.Open(filepath.Join(h.config.Host.Root, host.StoreName), store.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	var waiting, told int
+	err = s.View(limited(t), func(tx *store.Tx) error {
+		return tx.QueryRow(`SELECT (SELECT count(*) FROM outbox_deliveries), (SELECT count(*) FROM qhana_told)`).Scan(&waiting, &told)
+	})
+	if err != nil || waiting != 0 || told != 0 {
+		t.Errorf("%d deliveries wait, %d plugins are told of: %v", waiting, told, err)
+	}
 }

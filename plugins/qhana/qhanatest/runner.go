@@ -222,7 +222,7 @@ func (r *Runner) call(href, source, event string) {
 	}
 }
 
-// Get returns the task at an address, whoever hosts it.
+// Get returns the task at an address, of this runner or of another host.
 func (r *Runner) Get(address string) (record TaskRecord, err error) {
 	response, err := r.Client.Get(address)
 	if err != nil {
