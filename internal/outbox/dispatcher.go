@@ -30,9 +30,8 @@ type dispatcher struct {
 	settling  bool
 	settled   chan settlement
 
-	// isBehind reports whether reading the store has failed, and useStoreAt when to use it again.
-	isBehind   bool
-	useStoreAt time.Time
+	isBehind   bool      // there may be deliveries that were not looked at
+	useStoreAt time.Time // after the store has failed
 }
 
 // Run makes deliveries until ctx ends. What is under way then is made again by the next Run. It

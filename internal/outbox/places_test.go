@@ -66,7 +66,7 @@ func TestBounds(t *testing.T) {
 
 // Ten subscriptions that hang, on ports of their own or on the same port, delay those that are
 // quick by nothing; and each of them is tried to its end.
-func TestHangingDelayNobody(t *testing.T) {
+func TestHangingDelayNoOther(t *testing.T) {
 	for name, host := range map[string]string{"same port": "x", "own ports": "x%d"} {
 		t.Run(name, func(t *testing.T) {
 			inBubble(t, func(r *rig) {

@@ -241,7 +241,8 @@ func TestService(t *testing.T) {
 	}
 }
 
-// Whoever may read the list may not change it; only an administrator says where webhooks may go.
+// Each method needs its role: what others set up is an operator's, where webhooks may go an
+// administrator's.
 func TestRoles(t *testing.T) {
 	want := map[string]access.Role{
 		"list": access.Read, "status": access.Read, "retry": access.Operate, "discard": access.Operate,

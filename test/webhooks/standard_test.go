@@ -162,7 +162,7 @@ func (s *sender) put(t *testing.T, body string, secrets ...string) {
 // rotate, and nothing that was altered. All tries of one delivery have one id.
 func TestVerifierOfNPM(t *testing.T) {
 	v, s := startVerifier(t), newSender(t)
-	older, newer, other := secretOf("the older one, 24 bytes.."), secretOf("the newer one, of up to 64 bytes in all"), secretOf("of somebody else altogether")
+	older, newer, other := secretOf("the older one, 24 bytes.."), secretOf("the newer one, of up to 64 bytes in all"), secretOf("of another one altogether")
 	const body = `{"type":"task.status","data":{"title":"Größe ☃","n":[1,2.50]}}`
 
 	s.put(t, body, older)

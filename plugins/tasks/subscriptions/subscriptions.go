@@ -1,6 +1,6 @@
-// Package subscriptions tells others over HTTP what happens to tasks: it keeps who wants to know,
-// and puts a delivery into the outbox in the transaction of each change. It does not know what
-// changes a task, nor how a delivery is made.
+// Package subscriptions tells others over HTTP what happens to tasks: it keeps the
+// subscriptions, and puts a delivery into the outbox in the transaction of each change. It does
+// not know what changes a task, nor how a delivery is made.
 package subscriptions
 
 import (
