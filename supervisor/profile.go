@@ -3,6 +3,7 @@ package supervisor
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"dormouse/shell"
@@ -84,16 +85,21 @@ func (s *Supervisor) Open(callsign string, u shell.Use) (Provider, error) {
 	return p, nil
 }
 
-// UnmetUses returns those uses of the instance for which it has no provider: no instance provides
-// the type, or several do and the configuration does not say which of them is meant.
-func (s *Supervisor) UnmetUses(callsign string) []shell.UnmetUse {
-	sh, ok := s.Shell(callsign)
-	if !ok {
-		return nil
+// UnmetUses returns those uses of the instances, of all if none is named, for which they have no
+// provider: no instance provides the type, or several do and the configuration does not say which
+// of them is meant.
+func (s *Supervisor) UnmetUses(callsigns ...string) (unmet []shell.UnmetUse) {
+	all := make(map[string]shell.Profile)
+	for _, sh := range s.Shells() {
+		all[sh.Callsign()], _ = sh.Profile()
 	}
-	others := make(map[string]shell.Profile)
-	for _, other := range s.Shells() {
-		others[other.Callsign()], _ = other.Profile()
+	if len(callsigns) == 0 {
+		callsigns = slices.Sorted(maps.Keys(all))
 	}
-	return shell.UnmetUses(callsign, sh.Config().Configuration, others)
+	for _, callsign := range callsigns {
+		if sh, ok := s.Shell(callsign); ok && len(all[callsign].Uses) > 0 {
+			unmet = append(unmet, shell.UnmetUses(callsign, sh.Config().Configuration, all)...)
+		}
+	}
+	return unmet
 }

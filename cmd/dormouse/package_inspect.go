@@ -114,6 +114,12 @@ func inspectionOf(m manifest.Manifest) inspection {
 	for _, u := range m.Uses {
 		r.Uses = append(r.Uses, u.String())
 	}
+	for _, t := range m.Profile.Provides[len(m.Provides):] {
+		r.Provides = append(r.Provides, strings.TrimSpace(t.Name+" "+t.Version))
+	}
+	for _, u := range m.Profile.Uses {
+		r.Uses = append(r.Uses, u.String())
+	}
 	for _, f := range m.Flows {
 		r.Flows = append(r.Flows, flowText(f))
 	}

@@ -52,20 +52,16 @@ type unmetRecord struct {
 // serveUnmet answers with the unmet uses of the instance that the index names, or of all.
 func serveUnmet(_ context.Context, r request) (any, error) {
 	s := r.front.supervisor
-	callsigns := []string{r.index}
-	if r.index == "" {
-		callsigns = nil
-		for _, sh := range s.Shells() {
-			callsigns = append(callsigns, sh.Callsign())
+	var only []string
+	if r.index != "" {
+		only = []string{r.index}
+		if _, ok := s.Shell(r.index); !ok {
+			return nil, thunder.NewError(thunder.UnknownKey, s.WhyMissing(r.index))
 		}
-	} else if _, ok := s.Shell(r.index); !ok {
-		return nil, thunder.NewError(thunder.UnknownKey, s.WhyMissing(r.index))
 	}
 	records := []unmetRecord{}
-	for _, callsign := range callsigns {
-		for _, u := range s.UnmetUses(callsign) {
-			records = append(records, unmetRecord{u.Callsign, u.Use, append([]string{}, u.Candidates...), u.String()})
-		}
+	for _, u := range s.UnmetUses(only...) {
+		records = append(records, unmetRecord{u.Callsign, u.Use, append([]string{}, u.Candidates...), u.String()})
 	}
 	return records, nil
 }
