@@ -63,7 +63,11 @@ func (c *conditions) subsystemsActivatedBy(callsign string) (names []string) {
 func (c *conditions) setInstancePresent(callsign string, present bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.present[callsign] = present
+	if present {
+		c.present[callsign] = true
+	} else {
+		delete(c.present, callsign) // the instance may be gone for good
+	}
 }
 
 // isInstancePresent reports whether an instance is activated or hibernated, and not about
