@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -96,8 +97,6 @@ func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	}
 	if s.tasks.runner != nil {
 		taskspb.RegisterWorkerServer(listed, s.tasks)
-	} else {
-		taskspb.RegisterWorkerServer(r, s.tasks) // for tasks that the plugin creates itself
 	}
 	if s.control != nil {
 		statecontrolpb.RegisterStateControlServer(listed, s.control)
@@ -110,6 +109,9 @@ func (s *server) registerAndListServices(r grpc.ServiceRegistrar) {
 	}
 	if own, ok := s.plugin.(Registrar); ok {
 		own.Register(listed)
+	}
+	if !slices.Contains(s.information.GetServices(), taskspb.Worker_ServiceDesc.ServiceName) {
+		taskspb.RegisterWorkerServer(r, s.tasks) // for tasks that the plugin creates itself
 	}
 }
 
