@@ -34,6 +34,9 @@ func (b backend) Initialize(context.Context) error { //nolint:contextcheck // th
 	b.mu.Unlock()
 	b.start(b.runSweeps)
 	b.start(b.notify)
+	if b.Following != nil {
+		b.start(b.Following.Run)
+	}
 	b.lookAtAll()
 	return nil
 }

@@ -92,6 +92,9 @@ func (s service) Update(ctx context.Context, r *taskspb.UpdateRequest) (*taskspb
 	if err != nil {
 		return nil, asStatus(err)
 	}
+	if r.GetAddStep().GetOf() != nil {
+		return nil, asStatus(fmt.Errorf("%w: only the host says which step is mirrored", ErrInvalid))
+	}
 	answer, err := s.tasks.update(ctx, caller, r)
 	return answer, asStatus(err)
 }

@@ -64,6 +64,12 @@ func (t *Tasks) Submit(ctx context.Context, id, step string, values json.RawMess
 	if len(values) == 0 {
 		values = json.RawMessage("{}")
 	}
+	if task, mirrors, err := t.submitToMirrored(ctx, id, step, values); mirrors || err != nil {
+		if err != nil {
+			return nil, fmt.Errorf("cannot submit to the task: %w", err)
+		}
+		return task, nil
+	}
 	callsign := ""
 	answer, end := t.submissions.begin(id, step)
 	defer end()

@@ -30,6 +30,8 @@ type Options struct {
 	Log    zerolog.Logger
 	// Subscriptions keep which webhooks tell others of tasks. With nil the host sends none.
 	Subscriptions Subscriptions
+	// Following lets tasks go along with others; nil for none.
+	Following Following
 }
 
 // Tasks is the built-in. Tasks may be read and changed from New on; plugins are asked to work
@@ -74,6 +76,9 @@ func New(o Options) (*Tasks, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the tasks: %w", err)
+	}
+	if o.Following != nil {
+		o.Following.Use(t)
 	}
 	return t, nil
 }
@@ -145,6 +150,9 @@ func (t *Tasks) tell(c changed) {
 		t.feeds.tell(c.Change)
 	}
 	t.hold(c.Callsign)
+	if t.Following != nil {
+		t.Following.Note(c.Task)
+	}
 }
 
 // supervised returns the supervisor, nil before there is one.

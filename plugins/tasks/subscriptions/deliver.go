@@ -52,6 +52,12 @@ func (s *Subscriptions) Deliver(tx *store.Tx, c tasks.Change) error {
 		return err
 	}
 	for _, one := range all {
+		if token, own := s.ownToken(one.URL); own {
+			if err := s.Own.CalledIn(tx, token, c.Task); err != nil {
+				return err
+			}
+			continue
+		}
 		for _, name := range wanted(c.Events, one.Event).Names() {
 			if err := s.Outbox.PutIn(tx, s.deliveryTo(one, c, name)); err != nil {
 				return err

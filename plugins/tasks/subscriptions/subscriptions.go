@@ -41,6 +41,26 @@ type Options struct {
 	Outbox *outbox.Outbox
 	// Address returns the public address of a task, which subscribers get that know no other.
 	Address func(task string) string
+	// Own are the webhooks of this host itself, which are called without HTTP; nil for none.
+	Own Own
+}
+
+// Own are webhooks of this host itself.
+type Own interface {
+	// Token returns the token of the webhook with that URL; false if it is another's.
+	Token(url string) (token string, own bool)
+	// CalledIn is told in the transaction of a change of the task, and Committed is called once
+	// that is on disk.
+	CalledIn(tx *store.Tx, token, task string) error
+	Committed()
+}
+
+// ownToken returns the token of a webhook of this host; false if it is another's.
+func (s *Subscriptions) ownToken(url string) (token string, own bool) {
+	if s.Own == nil {
+		return "", false
+	}
+	return s.Own.Token(url)
 }
 
 // Subscriptions are those of all tasks. Their methods are part of the transactions of tasks.
@@ -63,6 +83,9 @@ func Open(o Options) (*Subscriptions, error) {
 
 // Check returns why there can be no such subscription: an error that wraps tasks.ErrInvalid.
 func (s *Subscriptions) Check(one tasks.Subscription) error {
+	if _, own := s.ownToken(one.URL); own {
+		return nil
+	}
 	if err := s.Outbox.CheckTarget(one.URL); err != nil {
 		return fmt.Errorf("%w: there can be no webhook to %.200q: %w", tasks.ErrInvalid, one.URL, err)
 	}
@@ -158,8 +181,13 @@ func (s *Subscriptions) Of(tx *store.Tx, task string) (all []tasks.Subscription,
 	return all, err
 }
 
-// Delivered has the outbox look at what transactions have put in.
-func (s *Subscriptions) Delivered() { s.Outbox.Wake() }
+// Delivered has the outbox, and the host's own webhooks, look at what transactions have put in.
+func (s *Subscriptions) Delivered() {
+	s.Outbox.Wake()
+	if s.Own != nil {
+		s.Own.Committed()
+	}
+}
 
 // lineOf returns the name of the line of a subscription.
 func lineOf(task string, n int64) string { return "task/" + task + "/" + strconv.FormatInt(n, 10) }

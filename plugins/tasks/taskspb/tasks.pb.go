@@ -399,7 +399,10 @@ type Step struct {
 	// Values were given that the plugin has not taken yet.
 	Submitted bool `protobuf:"varint,7,opt,name=submitted,proto3" json:"submitted,omitempty"`
 	// The values, a JSON object, for the owner alone.
-	Values        []byte `protobuf:"bytes,8,opt,name=values,proto3" json:"values,omitempty"`
+	Values []byte `protobuf:"bytes,8,opt,name=values,proto3" json:"values,omitempty"`
+	// The step that this one mirrors, of another task of this host: values go there. Only the host
+	// sets it.
+	Of            *StepOf `protobuf:"bytes,9,opt,name=of,proto3" json:"of,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -490,6 +493,66 @@ func (x *Step) GetValues() []byte {
 	return nil
 }
 
+func (x *Step) GetOf() *StepOf {
+	if x != nil {
+		return x.Of
+	}
+	return nil
+}
+
+// StepOf names a step of a task of this host.
+type StepOf struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StepOf) Reset() {
+	*x = StepOf{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StepOf) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StepOf) ProtoMessage() {}
+
+func (x *StepOf) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StepOf.ProtoReflect.Descriptor instead.
+func (*StepOf) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *StepOf) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *StepOf) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
 // Output is a file that a task leaves. It is gone with the task.
 type Output struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -508,7 +571,7 @@ type Output struct {
 
 func (x *Output) Reset() {
 	*x = Output{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[3]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -520,7 +583,7 @@ func (x *Output) String() string {
 func (*Output) ProtoMessage() {}
 
 func (x *Output) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[3]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -533,7 +596,7 @@ func (x *Output) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Output.ProtoReflect.Descriptor instead.
 func (*Output) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{3}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Output) GetName() string {
@@ -591,7 +654,7 @@ type Link struct {
 
 func (x *Link) Reset() {
 	*x = Link{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[4]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -603,7 +666,7 @@ func (x *Link) String() string {
 func (*Link) ProtoMessage() {}
 
 func (x *Link) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[4]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -616,7 +679,7 @@ func (x *Link) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Link.ProtoReflect.Descriptor instead.
 func (*Link) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{4}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Link) GetType() string {
@@ -649,7 +712,7 @@ type CreateRequest struct {
 
 func (x *CreateRequest) Reset() {
 	*x = CreateRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[5]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -661,7 +724,7 @@ func (x *CreateRequest) String() string {
 func (*CreateRequest) ProtoMessage() {}
 
 func (x *CreateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[5]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -674,7 +737,7 @@ func (x *CreateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateRequest.ProtoReflect.Descriptor instead.
 func (*CreateRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{5}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *CreateRequest) GetTitle() string {
@@ -752,7 +815,7 @@ type UpdateRequest struct {
 
 func (x *UpdateRequest) Reset() {
 	*x = UpdateRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[6]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +827,7 @@ func (x *UpdateRequest) String() string {
 func (*UpdateRequest) ProtoMessage() {}
 
 func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[6]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +840,7 @@ func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
 func (*UpdateRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{6}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *UpdateRequest) GetTask() string {
@@ -870,7 +933,7 @@ type UpdateResponse struct {
 
 func (x *UpdateResponse) Reset() {
 	*x = UpdateResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[7]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +945,7 @@ func (x *UpdateResponse) String() string {
 func (*UpdateResponse) ProtoMessage() {}
 
 func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[7]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +958,7 @@ func (x *UpdateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateResponse.ProtoReflect.Descriptor instead.
 func (*UpdateResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{7}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *UpdateResponse) GetRevision() uint64 {
@@ -933,7 +996,7 @@ type FinishRequest struct {
 
 func (x *FinishRequest) Reset() {
 	*x = FinishRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[8]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -945,7 +1008,7 @@ func (x *FinishRequest) String() string {
 func (*FinishRequest) ProtoMessage() {}
 
 func (x *FinishRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[8]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -958,7 +1021,7 @@ func (x *FinishRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FinishRequest.ProtoReflect.Descriptor instead.
 func (*FinishRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{8}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *FinishRequest) GetTask() string {
@@ -1003,7 +1066,7 @@ type PutOutputRequest struct {
 
 func (x *PutOutputRequest) Reset() {
 	*x = PutOutputRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[9]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1015,7 +1078,7 @@ func (x *PutOutputRequest) String() string {
 func (*PutOutputRequest) ProtoMessage() {}
 
 func (x *PutOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[9]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1028,7 +1091,7 @@ func (x *PutOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PutOutputRequest.ProtoReflect.Descriptor instead.
 func (*PutOutputRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{9}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *PutOutputRequest) GetTask() string {
@@ -1066,6 +1129,210 @@ func (x *PutOutputRequest) GetContent() []byte {
 	return nil
 }
 
+type InviteRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// The id and title of the step.
+	Step  string `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	Title string `protobuf:"bytes,3,opt,name=title,proto3" json:"title,omitempty"`
+	// The callsign of a plugin of this host, or the absolute address of a plugin resource.
+	Plugin string `protobuf:"bytes,4,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	// As in FollowRequest.
+	Prefix        string   `protobuf:"bytes,5,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	Except        []string `protobuf:"bytes,6,rep,name=except,proto3" json:"except,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *InviteRequest) Reset() {
+	*x = InviteRequest{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *InviteRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*InviteRequest) ProtoMessage() {}
+
+func (x *InviteRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use InviteRequest.ProtoReflect.Descriptor instead.
+func (*InviteRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *InviteRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *InviteRequest) GetStep() string {
+	if x != nil {
+		return x.Step
+	}
+	return ""
+}
+
+func (x *InviteRequest) GetTitle() string {
+	if x != nil {
+		return x.Title
+	}
+	return ""
+}
+
+func (x *InviteRequest) GetPlugin() string {
+	if x != nil {
+		return x.Plugin
+	}
+	return ""
+}
+
+func (x *InviteRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *InviteRequest) GetExcept() []string {
+	if x != nil {
+		return x.Except
+	}
+	return nil
+}
+
+type FollowRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	// The id of a task of this host, or the absolute address of a task resource.
+	Other string `protobuf:"bytes,2,opt,name=other,proto3" json:"other,omitempty"`
+	// Is put before the ids of the steps that are mirrored.
+	Prefix string `protobuf:"bytes,3,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	// The ids, in the other task, of steps that are not mirrored but brought to the plugin; "*" for
+	// all.
+	Except        []string `protobuf:"bytes,4,rep,name=except,proto3" json:"except,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowRequest) Reset() {
+	*x = FollowRequest{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowRequest) ProtoMessage() {}
+
+func (x *FollowRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowRequest.ProtoReflect.Descriptor instead.
+func (*FollowRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *FollowRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetOther() string {
+	if x != nil {
+		return x.Other
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *FollowRequest) GetExcept() []string {
+	if x != nil {
+		return x.Except
+	}
+	return nil
+}
+
+type FollowResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The other task as FollowedRequest.other names it.
+	Other         string `protobuf:"bytes,1,opt,name=other,proto3" json:"other,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowResponse) Reset() {
+	*x = FollowResponse{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowResponse) ProtoMessage() {}
+
+func (x *FollowResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowResponse.ProtoReflect.Descriptor instead.
+func (*FollowResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *FollowResponse) GetOther() string {
+	if x != nil {
+		return x.Other
+	}
+	return ""
+}
+
 type StartRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Callsign string                 `protobuf:"bytes,1,opt,name=callsign,proto3" json:"callsign,omitempty"`
@@ -1078,7 +1345,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[10]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1090,7 +1357,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[10]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1103,7 +1370,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{10}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *StartRequest) GetCallsign() string {
@@ -1139,7 +1406,7 @@ type GetRequest struct {
 
 func (x *GetRequest) Reset() {
 	*x = GetRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[11]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1151,7 +1418,7 @@ func (x *GetRequest) String() string {
 func (*GetRequest) ProtoMessage() {}
 
 func (x *GetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[11]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1164,7 +1431,7 @@ func (x *GetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRequest.ProtoReflect.Descriptor instead.
 func (*GetRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{11}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GetRequest) GetTask() string {
@@ -1204,7 +1471,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[12]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1216,7 +1483,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[12]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1229,7 +1496,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{12}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListRequest) GetCallsign() string {
@@ -1271,7 +1538,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[13]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +1550,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[13]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +1563,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{13}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListResponse) GetTasks() []*Task {
@@ -1325,7 +1592,7 @@ type SubmitRequest struct {
 
 func (x *SubmitRequest) Reset() {
 	*x = SubmitRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[14]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1337,7 +1604,7 @@ func (x *SubmitRequest) String() string {
 func (*SubmitRequest) ProtoMessage() {}
 
 func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[14]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1350,7 +1617,7 @@ func (x *SubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubmitRequest.ProtoReflect.Descriptor instead.
 func (*SubmitRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{14}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SubmitRequest) GetTask() string {
@@ -1383,7 +1650,7 @@ type CancelRequest struct {
 
 func (x *CancelRequest) Reset() {
 	*x = CancelRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[15]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1395,7 +1662,7 @@ func (x *CancelRequest) String() string {
 func (*CancelRequest) ProtoMessage() {}
 
 func (x *CancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[15]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1408,7 +1675,7 @@ func (x *CancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelRequest.ProtoReflect.Descriptor instead.
 func (*CancelRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{15}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *CancelRequest) GetTask() string {
@@ -1429,7 +1696,7 @@ type GetOutputRequest struct {
 
 func (x *GetOutputRequest) Reset() {
 	*x = GetOutputRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[16]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1441,7 +1708,7 @@ func (x *GetOutputRequest) String() string {
 func (*GetOutputRequest) ProtoMessage() {}
 
 func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[16]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1454,7 +1721,7 @@ func (x *GetOutputRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOutputRequest.ProtoReflect.Descriptor instead.
 func (*GetOutputRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{16}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetOutputRequest) GetTask() string {
@@ -1482,7 +1749,7 @@ type OutputPart struct {
 
 func (x *OutputPart) Reset() {
 	*x = OutputPart{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[17]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1494,7 +1761,7 @@ func (x *OutputPart) String() string {
 func (*OutputPart) ProtoMessage() {}
 
 func (x *OutputPart) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[17]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1507,7 +1774,7 @@ func (x *OutputPart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutputPart.ProtoReflect.Descriptor instead.
 func (*OutputPart) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{17}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OutputPart) GetOutput() *Output {
@@ -1536,7 +1803,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[18]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1548,7 +1815,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[18]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1561,7 +1828,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{18}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *WatchRequest) GetTask() string {
@@ -1593,7 +1860,7 @@ type Change struct {
 
 func (x *Change) Reset() {
 	*x = Change{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[19]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1872,7 @@ func (x *Change) String() string {
 func (*Change) ProtoMessage() {}
 
 func (x *Change) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[19]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1885,7 @@ func (x *Change) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Change.ProtoReflect.Descriptor instead.
 func (*Change) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{19}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *Change) GetTask() string {
@@ -1665,7 +1932,7 @@ type RunRequest struct {
 
 func (x *RunRequest) Reset() {
 	*x = RunRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[20]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1944,7 @@ func (x *RunRequest) String() string {
 func (*RunRequest) ProtoMessage() {}
 
 func (x *RunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[20]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1957,7 @@ func (x *RunRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunRequest.ProtoReflect.Descriptor instead.
 func (*RunRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{20}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RunRequest) GetTask() *Task {
@@ -1711,7 +1978,7 @@ type RunResponse struct {
 
 func (x *RunResponse) Reset() {
 	*x = RunResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[21]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1723,7 +1990,7 @@ func (x *RunResponse) String() string {
 func (*RunResponse) ProtoMessage() {}
 
 func (x *RunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[21]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1736,7 +2003,7 @@ func (x *RunResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RunResponse.ProtoReflect.Descriptor instead.
 func (*RunResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{21}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RunResponse) GetQuiet() *durationpb.Duration {
@@ -1765,7 +2032,7 @@ type WorkerSubmitRequest struct {
 
 func (x *WorkerSubmitRequest) Reset() {
 	*x = WorkerSubmitRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[22]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1777,7 +2044,7 @@ func (x *WorkerSubmitRequest) String() string {
 func (*WorkerSubmitRequest) ProtoMessage() {}
 
 func (x *WorkerSubmitRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[22]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1790,7 +2057,7 @@ func (x *WorkerSubmitRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerSubmitRequest.ProtoReflect.Descriptor instead.
 func (*WorkerSubmitRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{22}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *WorkerSubmitRequest) GetTask() string {
@@ -1822,7 +2089,7 @@ type WorkerSubmitResponse struct {
 
 func (x *WorkerSubmitResponse) Reset() {
 	*x = WorkerSubmitResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[23]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +2101,7 @@ func (x *WorkerSubmitResponse) String() string {
 func (*WorkerSubmitResponse) ProtoMessage() {}
 
 func (x *WorkerSubmitResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[23]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +2114,7 @@ func (x *WorkerSubmitResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerSubmitResponse.ProtoReflect.Descriptor instead.
 func (*WorkerSubmitResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{23}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{27}
 }
 
 type WorkerCancelRequest struct {
@@ -1860,7 +2127,7 @@ type WorkerCancelRequest struct {
 
 func (x *WorkerCancelRequest) Reset() {
 	*x = WorkerCancelRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[24]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1872,7 +2139,7 @@ func (x *WorkerCancelRequest) String() string {
 func (*WorkerCancelRequest) ProtoMessage() {}
 
 func (x *WorkerCancelRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[24]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1885,7 +2152,7 @@ func (x *WorkerCancelRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerCancelRequest.ProtoReflect.Descriptor instead.
 func (*WorkerCancelRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{24}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *WorkerCancelRequest) GetTask() string {
@@ -1910,7 +2177,7 @@ type WorkerCancelResponse struct {
 
 func (x *WorkerCancelResponse) Reset() {
 	*x = WorkerCancelResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[25]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1922,7 +2189,7 @@ func (x *WorkerCancelResponse) String() string {
 func (*WorkerCancelResponse) ProtoMessage() {}
 
 func (x *WorkerCancelResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[25]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1935,7 +2202,142 @@ func (x *WorkerCancelResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WorkerCancelResponse.ProtoReflect.Descriptor instead.
 func (*WorkerCancelResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{25}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{29}
+}
+
+type FollowedRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The task that follows, and its owner.
+	Task     string `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Callsign string `protobuf:"bytes,2,opt,name=callsign,proto3" json:"callsign,omitempty"`
+	// The step of the invitation that the other task has come from, empty without one.
+	Invited string `protobuf:"bytes,3,opt,name=invited,proto3" json:"invited,omitempty"`
+	// What Follow was given: the id of a task of this host, or the absolute address of another.
+	Other string `protobuf:"bytes,4,opt,name=other,proto3" json:"other,omitempty"`
+	// The other task as it was just now, without what only its owner sees. Absent if it has
+	// vanished.
+	State *Task `protobuf:"bytes,5,opt,name=state,proto3" json:"state,omitempty"`
+	// A step that is open and not mirrored. Absent: the other task has ended or vanished.
+	Step *Step `protobuf:"bytes,6,opt,name=step,proto3" json:"step,omitempty"`
+	// Why the other task has ended without an end of its own, such as that it has vanished.
+	Reason        string `protobuf:"bytes,7,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowedRequest) Reset() {
+	*x = FollowedRequest{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowedRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowedRequest) ProtoMessage() {}
+
+func (x *FollowedRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowedRequest.ProtoReflect.Descriptor instead.
+func (*FollowedRequest) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *FollowedRequest) GetTask() string {
+	if x != nil {
+		return x.Task
+	}
+	return ""
+}
+
+func (x *FollowedRequest) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
+	}
+	return ""
+}
+
+func (x *FollowedRequest) GetInvited() string {
+	if x != nil {
+		return x.Invited
+	}
+	return ""
+}
+
+func (x *FollowedRequest) GetOther() string {
+	if x != nil {
+		return x.Other
+	}
+	return ""
+}
+
+func (x *FollowedRequest) GetState() *Task {
+	if x != nil {
+		return x.State
+	}
+	return nil
+}
+
+func (x *FollowedRequest) GetStep() *Step {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *FollowedRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+type FollowedResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowedResponse) Reset() {
+	*x = FollowedResponse{}
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowedResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowedResponse) ProtoMessage() {}
+
+func (x *FollowedResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowedResponse.ProtoReflect.Descriptor instead.
+func (*FollowedResponse) Descriptor() ([]byte, []int) {
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{31}
 }
 
 // Subscription is a webhook that is called when a task changes.
@@ -1952,7 +2354,7 @@ type Subscription struct {
 
 func (x *Subscription) Reset() {
 	*x = Subscription{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[26]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1964,7 +2366,7 @@ func (x *Subscription) String() string {
 func (*Subscription) ProtoMessage() {}
 
 func (x *Subscription) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[26]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1977,7 +2379,7 @@ func (x *Subscription) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
 func (*Subscription) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{26}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Subscription) GetUrl() string {
@@ -2014,7 +2416,7 @@ type SubscribeRequest struct {
 
 func (x *SubscribeRequest) Reset() {
 	*x = SubscribeRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[27]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2026,7 +2428,7 @@ func (x *SubscribeRequest) String() string {
 func (*SubscribeRequest) ProtoMessage() {}
 
 func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[27]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2039,7 +2441,7 @@ func (x *SubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeRequest.ProtoReflect.Descriptor instead.
 func (*SubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{27}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SubscribeRequest) GetTask() string {
@@ -2071,7 +2473,7 @@ type SubscribeResponse struct {
 
 func (x *SubscribeResponse) Reset() {
 	*x = SubscribeResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[28]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2083,7 +2485,7 @@ func (x *SubscribeResponse) String() string {
 func (*SubscribeResponse) ProtoMessage() {}
 
 func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[28]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2096,7 +2498,7 @@ func (x *SubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscribeResponse.ProtoReflect.Descriptor instead.
 func (*SubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{28}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{34}
 }
 
 type UnsubscribeRequest struct {
@@ -2111,7 +2513,7 @@ type UnsubscribeRequest struct {
 
 func (x *UnsubscribeRequest) Reset() {
 	*x = UnsubscribeRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[29]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2123,7 +2525,7 @@ func (x *UnsubscribeRequest) String() string {
 func (*UnsubscribeRequest) ProtoMessage() {}
 
 func (x *UnsubscribeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[29]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2136,7 +2538,7 @@ func (x *UnsubscribeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsubscribeRequest.ProtoReflect.Descriptor instead.
 func (*UnsubscribeRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{29}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *UnsubscribeRequest) GetTask() string {
@@ -2168,7 +2570,7 @@ type UnsubscribeResponse struct {
 
 func (x *UnsubscribeResponse) Reset() {
 	*x = UnsubscribeResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[30]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2180,7 +2582,7 @@ func (x *UnsubscribeResponse) String() string {
 func (*UnsubscribeResponse) ProtoMessage() {}
 
 func (x *UnsubscribeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[30]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2193,7 +2595,7 @@ func (x *UnsubscribeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UnsubscribeResponse.ProtoReflect.Descriptor instead.
 func (*UnsubscribeResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{30}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{36}
 }
 
 type ListSubscriptionsRequest struct {
@@ -2205,7 +2607,7 @@ type ListSubscriptionsRequest struct {
 
 func (x *ListSubscriptionsRequest) Reset() {
 	*x = ListSubscriptionsRequest{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[31]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2217,7 +2619,7 @@ func (x *ListSubscriptionsRequest) String() string {
 func (*ListSubscriptionsRequest) ProtoMessage() {}
 
 func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[31]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2230,7 +2632,7 @@ func (x *ListSubscriptionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsRequest) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{31}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ListSubscriptionsRequest) GetTask() string {
@@ -2249,7 +2651,7 @@ type ListSubscriptionsResponse struct {
 
 func (x *ListSubscriptionsResponse) Reset() {
 	*x = ListSubscriptionsResponse{}
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[32]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2261,7 +2663,7 @@ func (x *ListSubscriptionsResponse) String() string {
 func (*ListSubscriptionsResponse) ProtoMessage() {}
 
 func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[32]
+	mi := &file_plugins_tasks_taskspb_tasks_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2274,7 +2676,7 @@ func (x *ListSubscriptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSubscriptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSubscriptionsResponse) Descriptor() ([]byte, []int) {
-	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{32}
+	return file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ListSubscriptionsResponse) GetSubscriptions() []*Subscription {
@@ -2320,7 +2722,7 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x01R\x05start\x12\x16\n" +
 	"\x06target\x18\x03 \x01(\x01R\x06target\x12\x12\n" +
-	"\x04unit\x18\x04 \x01(\tR\x04unit\"\xb8\x01\n" +
+	"\x04unit\x18\x04 \x01(\tR\x04unit\"\xe3\x01\n" +
 	"\x04Step\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04href\x18\x02 \x01(\tR\x04href\x12\x0e\n" +
@@ -2329,7 +2731,11 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x05title\x18\x05 \x01(\tR\x05title\x12\x18\n" +
 	"\acleared\x18\x06 \x01(\bR\acleared\x12\x1c\n" +
 	"\tsubmitted\x18\a \x01(\bR\tsubmitted\x12\x16\n" +
-	"\x06values\x18\b \x01(\fR\x06values\"\x9a\x01\n" +
+	"\x06values\x18\b \x01(\fR\x06values\x12)\n" +
+	"\x02of\x18\t \x01(\v2\x19.dormouse.tasks.v1.StepOfR\x02of\"0\n" +
+	"\x06StepOf\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\"\x9a\x01\n" +
 	"\x06Output\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12!\n" +
@@ -2383,7 +2789,21 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
 	"\fcontent_type\x18\x03 \x01(\tR\vcontentType\x12\x1b\n" +
 	"\tdata_type\x18\x04 \x01(\tR\bdataType\x12\x18\n" +
-	"\acontent\x18\x05 \x01(\fR\acontent\"`\n" +
+	"\acontent\x18\x05 \x01(\fR\acontent\"\x95\x01\n" +
+	"\rInviteRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x14\n" +
+	"\x05title\x18\x03 \x01(\tR\x05title\x12\x16\n" +
+	"\x06plugin\x18\x04 \x01(\tR\x06plugin\x12\x16\n" +
+	"\x06prefix\x18\x05 \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06except\x18\x06 \x03(\tR\x06except\"i\n" +
+	"\rFollowRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x14\n" +
+	"\x05other\x18\x02 \x01(\tR\x05other\x12\x16\n" +
+	"\x06prefix\x18\x03 \x01(\tR\x06prefix\x12\x16\n" +
+	"\x06except\x18\x04 \x03(\tR\x06except\"&\n" +
+	"\x0eFollowResponse\x12\x14\n" +
+	"\x05other\x18\x01 \x01(\tR\x05other\"`\n" +
 	"\fStartRequest\x12\x1a\n" +
 	"\bcallsign\x18\x01 \x01(\tR\bcallsign\x12\x14\n" +
 	"\x05title\x18\x02 \x01(\tR\x05title\x12\x1e\n" +
@@ -2440,7 +2860,16 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x13WorkerCancelRequest\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x1a\n" +
 	"\bcallsign\x18\x02 \x01(\tR\bcallsign\"\x16\n" +
-	"\x14WorkerCancelResponse\"N\n" +
+	"\x14WorkerCancelResponse\"\xe5\x01\n" +
+	"\x0fFollowedRequest\x12\x12\n" +
+	"\x04task\x18\x01 \x01(\tR\x04task\x12\x1a\n" +
+	"\bcallsign\x18\x02 \x01(\tR\bcallsign\x12\x18\n" +
+	"\ainvited\x18\x03 \x01(\tR\ainvited\x12\x14\n" +
+	"\x05other\x18\x04 \x01(\tR\x05other\x12-\n" +
+	"\x05state\x18\x05 \x01(\v2\x17.dormouse.tasks.v1.TaskR\x05state\x12+\n" +
+	"\x04step\x18\x06 \x01(\v2\x17.dormouse.tasks.v1.StepR\x04step\x12\x16\n" +
+	"\x06reason\x18\a \x01(\tR\x06reason\"\x12\n" +
+	"\x10FollowedResponse\"N\n" +
 	"\fSubscription\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x12\x14\n" +
 	"\x05event\x18\x02 \x01(\tR\x05event\x12\x16\n" +
@@ -2463,12 +2892,14 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x06Status\x12\x12\n" +
 	"\x0eSTATUS_PENDING\x10\x00\x12\x12\n" +
 	"\x0eSTATUS_SUCCESS\x10\x01\x12\x12\n" +
-	"\x0eSTATUS_FAILURE\x10\x022\xc4\b\n" +
+	"\x0eSTATUS_FAILURE\x10\x022\xd8\t\n" +
 	"\x05Tasks\x12C\n" +
 	"\x06Create\x12 .dormouse.tasks.v1.CreateRequest\x1a\x17.dormouse.tasks.v1.Task\x12M\n" +
 	"\x06Update\x12 .dormouse.tasks.v1.UpdateRequest\x1a!.dormouse.tasks.v1.UpdateResponse\x12C\n" +
 	"\x06Finish\x12 .dormouse.tasks.v1.FinishRequest\x1a\x17.dormouse.tasks.v1.Task\x12M\n" +
-	"\tPutOutput\x12#.dormouse.tasks.v1.PutOutputRequest\x1a\x19.dormouse.tasks.v1.Output(\x01\x12A\n" +
+	"\tPutOutput\x12#.dormouse.tasks.v1.PutOutputRequest\x1a\x19.dormouse.tasks.v1.Output(\x01\x12C\n" +
+	"\x06Invite\x12 .dormouse.tasks.v1.InviteRequest\x1a\x17.dormouse.tasks.v1.Step\x12M\n" +
+	"\x06Follow\x12 .dormouse.tasks.v1.FollowRequest\x1a!.dormouse.tasks.v1.FollowResponse\x12A\n" +
 	"\x05Start\x12\x1f.dormouse.tasks.v1.StartRequest\x1a\x17.dormouse.tasks.v1.Task\x12=\n" +
 	"\x03Get\x12\x1d.dormouse.tasks.v1.GetRequest\x1a\x17.dormouse.tasks.v1.Task\x12G\n" +
 	"\x04List\x12\x1e.dormouse.tasks.v1.ListRequest\x1a\x1f.dormouse.tasks.v1.ListResponse\x12C\n" +
@@ -2478,11 +2909,12 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\x05Watch\x12\x1f.dormouse.tasks.v1.WatchRequest\x1a\x19.dormouse.tasks.v1.Change0\x01\x12V\n" +
 	"\tSubscribe\x12#.dormouse.tasks.v1.SubscribeRequest\x1a$.dormouse.tasks.v1.SubscribeResponse\x12\\\n" +
 	"\vUnsubscribe\x12%.dormouse.tasks.v1.UnsubscribeRequest\x1a&.dormouse.tasks.v1.UnsubscribeResponse\x12n\n" +
-	"\x11ListSubscriptions\x12+.dormouse.tasks.v1.ListSubscriptionsRequest\x1a,.dormouse.tasks.v1.ListSubscriptionsResponse2\x84\x02\n" +
+	"\x11ListSubscriptions\x12+.dormouse.tasks.v1.ListSubscriptionsRequest\x1a,.dormouse.tasks.v1.ListSubscriptionsResponse2\xd9\x02\n" +
 	"\x06Worker\x12D\n" +
 	"\x03Run\x12\x1d.dormouse.tasks.v1.RunRequest\x1a\x1e.dormouse.tasks.v1.RunResponse\x12Y\n" +
 	"\x06Submit\x12&.dormouse.tasks.v1.WorkerSubmitRequest\x1a'.dormouse.tasks.v1.WorkerSubmitResponse\x12Y\n" +
-	"\x06Cancel\x12&.dormouse.tasks.v1.WorkerCancelRequest\x1a'.dormouse.tasks.v1.WorkerCancelResponseB Z\x1edormouse/plugins/tasks/taskspbb\x06proto3"
+	"\x06Cancel\x12&.dormouse.tasks.v1.WorkerCancelRequest\x1a'.dormouse.tasks.v1.WorkerCancelResponse\x12S\n" +
+	"\bFollowed\x12\".dormouse.tasks.v1.FollowedRequest\x1a#.dormouse.tasks.v1.FollowedResponseB Z\x1edormouse/plugins/tasks/taskspbb\x06proto3"
 
 var (
 	file_plugins_tasks_taskspb_tasks_proto_rawDescOnce sync.Once
@@ -2497,113 +2929,128 @@ func file_plugins_tasks_taskspb_tasks_proto_rawDescGZIP() []byte {
 }
 
 var file_plugins_tasks_taskspb_tasks_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_plugins_tasks_taskspb_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_plugins_tasks_taskspb_tasks_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_plugins_tasks_taskspb_tasks_proto_goTypes = []any{
 	(Status)(0),                       // 0: dormouse.tasks.v1.Status
 	(*Task)(nil),                      // 1: dormouse.tasks.v1.Task
 	(*Progress)(nil),                  // 2: dormouse.tasks.v1.Progress
 	(*Step)(nil),                      // 3: dormouse.tasks.v1.Step
-	(*Output)(nil),                    // 4: dormouse.tasks.v1.Output
-	(*Link)(nil),                      // 5: dormouse.tasks.v1.Link
-	(*CreateRequest)(nil),             // 6: dormouse.tasks.v1.CreateRequest
-	(*UpdateRequest)(nil),             // 7: dormouse.tasks.v1.UpdateRequest
-	(*UpdateResponse)(nil),            // 8: dormouse.tasks.v1.UpdateResponse
-	(*FinishRequest)(nil),             // 9: dormouse.tasks.v1.FinishRequest
-	(*PutOutputRequest)(nil),          // 10: dormouse.tasks.v1.PutOutputRequest
-	(*StartRequest)(nil),              // 11: dormouse.tasks.v1.StartRequest
-	(*GetRequest)(nil),                // 12: dormouse.tasks.v1.GetRequest
-	(*ListRequest)(nil),               // 13: dormouse.tasks.v1.ListRequest
-	(*ListResponse)(nil),              // 14: dormouse.tasks.v1.ListResponse
-	(*SubmitRequest)(nil),             // 15: dormouse.tasks.v1.SubmitRequest
-	(*CancelRequest)(nil),             // 16: dormouse.tasks.v1.CancelRequest
-	(*GetOutputRequest)(nil),          // 17: dormouse.tasks.v1.GetOutputRequest
-	(*OutputPart)(nil),                // 18: dormouse.tasks.v1.OutputPart
-	(*WatchRequest)(nil),              // 19: dormouse.tasks.v1.WatchRequest
-	(*Change)(nil),                    // 20: dormouse.tasks.v1.Change
-	(*RunRequest)(nil),                // 21: dormouse.tasks.v1.RunRequest
-	(*RunResponse)(nil),               // 22: dormouse.tasks.v1.RunResponse
-	(*WorkerSubmitRequest)(nil),       // 23: dormouse.tasks.v1.WorkerSubmitRequest
-	(*WorkerSubmitResponse)(nil),      // 24: dormouse.tasks.v1.WorkerSubmitResponse
-	(*WorkerCancelRequest)(nil),       // 25: dormouse.tasks.v1.WorkerCancelRequest
-	(*WorkerCancelResponse)(nil),      // 26: dormouse.tasks.v1.WorkerCancelResponse
-	(*Subscription)(nil),              // 27: dormouse.tasks.v1.Subscription
-	(*SubscribeRequest)(nil),          // 28: dormouse.tasks.v1.SubscribeRequest
-	(*SubscribeResponse)(nil),         // 29: dormouse.tasks.v1.SubscribeResponse
-	(*UnsubscribeRequest)(nil),        // 30: dormouse.tasks.v1.UnsubscribeRequest
-	(*UnsubscribeResponse)(nil),       // 31: dormouse.tasks.v1.UnsubscribeResponse
-	(*ListSubscriptionsRequest)(nil),  // 32: dormouse.tasks.v1.ListSubscriptionsRequest
-	(*ListSubscriptionsResponse)(nil), // 33: dormouse.tasks.v1.ListSubscriptionsResponse
-	(*timestamppb.Timestamp)(nil),     // 34: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 35: google.protobuf.Duration
+	(*StepOf)(nil),                    // 4: dormouse.tasks.v1.StepOf
+	(*Output)(nil),                    // 5: dormouse.tasks.v1.Output
+	(*Link)(nil),                      // 6: dormouse.tasks.v1.Link
+	(*CreateRequest)(nil),             // 7: dormouse.tasks.v1.CreateRequest
+	(*UpdateRequest)(nil),             // 8: dormouse.tasks.v1.UpdateRequest
+	(*UpdateResponse)(nil),            // 9: dormouse.tasks.v1.UpdateResponse
+	(*FinishRequest)(nil),             // 10: dormouse.tasks.v1.FinishRequest
+	(*PutOutputRequest)(nil),          // 11: dormouse.tasks.v1.PutOutputRequest
+	(*InviteRequest)(nil),             // 12: dormouse.tasks.v1.InviteRequest
+	(*FollowRequest)(nil),             // 13: dormouse.tasks.v1.FollowRequest
+	(*FollowResponse)(nil),            // 14: dormouse.tasks.v1.FollowResponse
+	(*StartRequest)(nil),              // 15: dormouse.tasks.v1.StartRequest
+	(*GetRequest)(nil),                // 16: dormouse.tasks.v1.GetRequest
+	(*ListRequest)(nil),               // 17: dormouse.tasks.v1.ListRequest
+	(*ListResponse)(nil),              // 18: dormouse.tasks.v1.ListResponse
+	(*SubmitRequest)(nil),             // 19: dormouse.tasks.v1.SubmitRequest
+	(*CancelRequest)(nil),             // 20: dormouse.tasks.v1.CancelRequest
+	(*GetOutputRequest)(nil),          // 21: dormouse.tasks.v1.GetOutputRequest
+	(*OutputPart)(nil),                // 22: dormouse.tasks.v1.OutputPart
+	(*WatchRequest)(nil),              // 23: dormouse.tasks.v1.WatchRequest
+	(*Change)(nil),                    // 24: dormouse.tasks.v1.Change
+	(*RunRequest)(nil),                // 25: dormouse.tasks.v1.RunRequest
+	(*RunResponse)(nil),               // 26: dormouse.tasks.v1.RunResponse
+	(*WorkerSubmitRequest)(nil),       // 27: dormouse.tasks.v1.WorkerSubmitRequest
+	(*WorkerSubmitResponse)(nil),      // 28: dormouse.tasks.v1.WorkerSubmitResponse
+	(*WorkerCancelRequest)(nil),       // 29: dormouse.tasks.v1.WorkerCancelRequest
+	(*WorkerCancelResponse)(nil),      // 30: dormouse.tasks.v1.WorkerCancelResponse
+	(*FollowedRequest)(nil),           // 31: dormouse.tasks.v1.FollowedRequest
+	(*FollowedResponse)(nil),          // 32: dormouse.tasks.v1.FollowedResponse
+	(*Subscription)(nil),              // 33: dormouse.tasks.v1.Subscription
+	(*SubscribeRequest)(nil),          // 34: dormouse.tasks.v1.SubscribeRequest
+	(*SubscribeResponse)(nil),         // 35: dormouse.tasks.v1.SubscribeResponse
+	(*UnsubscribeRequest)(nil),        // 36: dormouse.tasks.v1.UnsubscribeRequest
+	(*UnsubscribeResponse)(nil),       // 37: dormouse.tasks.v1.UnsubscribeResponse
+	(*ListSubscriptionsRequest)(nil),  // 38: dormouse.tasks.v1.ListSubscriptionsRequest
+	(*ListSubscriptionsResponse)(nil), // 39: dormouse.tasks.v1.ListSubscriptionsResponse
+	(*timestamppb.Timestamp)(nil),     // 40: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 41: google.protobuf.Duration
 }
 var file_plugins_tasks_taskspb_tasks_proto_depIdxs = []int32{
 	0,  // 0: dormouse.tasks.v1.Task.status:type_name -> dormouse.tasks.v1.Status
-	34, // 1: dormouse.tasks.v1.Task.created:type_name -> google.protobuf.Timestamp
-	34, // 2: dormouse.tasks.v1.Task.started:type_name -> google.protobuf.Timestamp
-	34, // 3: dormouse.tasks.v1.Task.changed:type_name -> google.protobuf.Timestamp
-	34, // 4: dormouse.tasks.v1.Task.finished:type_name -> google.protobuf.Timestamp
+	40, // 1: dormouse.tasks.v1.Task.created:type_name -> google.protobuf.Timestamp
+	40, // 2: dormouse.tasks.v1.Task.started:type_name -> google.protobuf.Timestamp
+	40, // 3: dormouse.tasks.v1.Task.changed:type_name -> google.protobuf.Timestamp
+	40, // 4: dormouse.tasks.v1.Task.finished:type_name -> google.protobuf.Timestamp
 	2,  // 5: dormouse.tasks.v1.Task.progress:type_name -> dormouse.tasks.v1.Progress
 	3,  // 6: dormouse.tasks.v1.Task.steps:type_name -> dormouse.tasks.v1.Step
-	4,  // 7: dormouse.tasks.v1.Task.outputs:type_name -> dormouse.tasks.v1.Output
-	5,  // 8: dormouse.tasks.v1.Task.links:type_name -> dormouse.tasks.v1.Link
-	35, // 9: dormouse.tasks.v1.Task.quiet:type_name -> google.protobuf.Duration
-	5,  // 10: dormouse.tasks.v1.CreateRequest.links:type_name -> dormouse.tasks.v1.Link
-	35, // 11: dormouse.tasks.v1.CreateRequest.quiet:type_name -> google.protobuf.Duration
-	2,  // 12: dormouse.tasks.v1.UpdateRequest.progress:type_name -> dormouse.tasks.v1.Progress
-	3,  // 13: dormouse.tasks.v1.UpdateRequest.add_step:type_name -> dormouse.tasks.v1.Step
-	5,  // 14: dormouse.tasks.v1.UpdateRequest.links:type_name -> dormouse.tasks.v1.Link
-	35, // 15: dormouse.tasks.v1.UpdateRequest.quiet:type_name -> google.protobuf.Duration
-	3,  // 16: dormouse.tasks.v1.UpdateResponse.step:type_name -> dormouse.tasks.v1.Step
-	0,  // 17: dormouse.tasks.v1.FinishRequest.status:type_name -> dormouse.tasks.v1.Status
-	35, // 18: dormouse.tasks.v1.GetRequest.wait:type_name -> google.protobuf.Duration
-	0,  // 19: dormouse.tasks.v1.ListRequest.status:type_name -> dormouse.tasks.v1.Status
-	1,  // 20: dormouse.tasks.v1.ListResponse.tasks:type_name -> dormouse.tasks.v1.Task
-	4,  // 21: dormouse.tasks.v1.OutputPart.output:type_name -> dormouse.tasks.v1.Output
-	0,  // 22: dormouse.tasks.v1.Change.status:type_name -> dormouse.tasks.v1.Status
-	1,  // 23: dormouse.tasks.v1.RunRequest.task:type_name -> dormouse.tasks.v1.Task
-	35, // 24: dormouse.tasks.v1.RunResponse.quiet:type_name -> google.protobuf.Duration
-	3,  // 25: dormouse.tasks.v1.WorkerSubmitRequest.step:type_name -> dormouse.tasks.v1.Step
-	27, // 26: dormouse.tasks.v1.SubscribeRequest.subscription:type_name -> dormouse.tasks.v1.Subscription
-	27, // 27: dormouse.tasks.v1.ListSubscriptionsResponse.subscriptions:type_name -> dormouse.tasks.v1.Subscription
-	6,  // 28: dormouse.tasks.v1.Tasks.Create:input_type -> dormouse.tasks.v1.CreateRequest
-	7,  // 29: dormouse.tasks.v1.Tasks.Update:input_type -> dormouse.tasks.v1.UpdateRequest
-	9,  // 30: dormouse.tasks.v1.Tasks.Finish:input_type -> dormouse.tasks.v1.FinishRequest
-	10, // 31: dormouse.tasks.v1.Tasks.PutOutput:input_type -> dormouse.tasks.v1.PutOutputRequest
-	11, // 32: dormouse.tasks.v1.Tasks.Start:input_type -> dormouse.tasks.v1.StartRequest
-	12, // 33: dormouse.tasks.v1.Tasks.Get:input_type -> dormouse.tasks.v1.GetRequest
-	13, // 34: dormouse.tasks.v1.Tasks.List:input_type -> dormouse.tasks.v1.ListRequest
-	15, // 35: dormouse.tasks.v1.Tasks.Submit:input_type -> dormouse.tasks.v1.SubmitRequest
-	16, // 36: dormouse.tasks.v1.Tasks.Cancel:input_type -> dormouse.tasks.v1.CancelRequest
-	17, // 37: dormouse.tasks.v1.Tasks.GetOutput:input_type -> dormouse.tasks.v1.GetOutputRequest
-	19, // 38: dormouse.tasks.v1.Tasks.Watch:input_type -> dormouse.tasks.v1.WatchRequest
-	28, // 39: dormouse.tasks.v1.Tasks.Subscribe:input_type -> dormouse.tasks.v1.SubscribeRequest
-	30, // 40: dormouse.tasks.v1.Tasks.Unsubscribe:input_type -> dormouse.tasks.v1.UnsubscribeRequest
-	32, // 41: dormouse.tasks.v1.Tasks.ListSubscriptions:input_type -> dormouse.tasks.v1.ListSubscriptionsRequest
-	21, // 42: dormouse.tasks.v1.Worker.Run:input_type -> dormouse.tasks.v1.RunRequest
-	23, // 43: dormouse.tasks.v1.Worker.Submit:input_type -> dormouse.tasks.v1.WorkerSubmitRequest
-	25, // 44: dormouse.tasks.v1.Worker.Cancel:input_type -> dormouse.tasks.v1.WorkerCancelRequest
-	1,  // 45: dormouse.tasks.v1.Tasks.Create:output_type -> dormouse.tasks.v1.Task
-	8,  // 46: dormouse.tasks.v1.Tasks.Update:output_type -> dormouse.tasks.v1.UpdateResponse
-	1,  // 47: dormouse.tasks.v1.Tasks.Finish:output_type -> dormouse.tasks.v1.Task
-	4,  // 48: dormouse.tasks.v1.Tasks.PutOutput:output_type -> dormouse.tasks.v1.Output
-	1,  // 49: dormouse.tasks.v1.Tasks.Start:output_type -> dormouse.tasks.v1.Task
-	1,  // 50: dormouse.tasks.v1.Tasks.Get:output_type -> dormouse.tasks.v1.Task
-	14, // 51: dormouse.tasks.v1.Tasks.List:output_type -> dormouse.tasks.v1.ListResponse
-	1,  // 52: dormouse.tasks.v1.Tasks.Submit:output_type -> dormouse.tasks.v1.Task
-	1,  // 53: dormouse.tasks.v1.Tasks.Cancel:output_type -> dormouse.tasks.v1.Task
-	18, // 54: dormouse.tasks.v1.Tasks.GetOutput:output_type -> dormouse.tasks.v1.OutputPart
-	20, // 55: dormouse.tasks.v1.Tasks.Watch:output_type -> dormouse.tasks.v1.Change
-	29, // 56: dormouse.tasks.v1.Tasks.Subscribe:output_type -> dormouse.tasks.v1.SubscribeResponse
-	31, // 57: dormouse.tasks.v1.Tasks.Unsubscribe:output_type -> dormouse.tasks.v1.UnsubscribeResponse
-	33, // 58: dormouse.tasks.v1.Tasks.ListSubscriptions:output_type -> dormouse.tasks.v1.ListSubscriptionsResponse
-	22, // 59: dormouse.tasks.v1.Worker.Run:output_type -> dormouse.tasks.v1.RunResponse
-	24, // 60: dormouse.tasks.v1.Worker.Submit:output_type -> dormouse.tasks.v1.WorkerSubmitResponse
-	26, // 61: dormouse.tasks.v1.Worker.Cancel:output_type -> dormouse.tasks.v1.WorkerCancelResponse
-	45, // [45:62] is the sub-list for method output_type
-	28, // [28:45] is the sub-list for method input_type
-	28, // [28:28] is the sub-list for extension type_name
-	28, // [28:28] is the sub-list for extension extendee
-	0,  // [0:28] is the sub-list for field type_name
+	5,  // 7: dormouse.tasks.v1.Task.outputs:type_name -> dormouse.tasks.v1.Output
+	6,  // 8: dormouse.tasks.v1.Task.links:type_name -> dormouse.tasks.v1.Link
+	41, // 9: dormouse.tasks.v1.Task.quiet:type_name -> google.protobuf.Duration
+	4,  // 10: dormouse.tasks.v1.Step.of:type_name -> dormouse.tasks.v1.StepOf
+	6,  // 11: dormouse.tasks.v1.CreateRequest.links:type_name -> dormouse.tasks.v1.Link
+	41, // 12: dormouse.tasks.v1.CreateRequest.quiet:type_name -> google.protobuf.Duration
+	2,  // 13: dormouse.tasks.v1.UpdateRequest.progress:type_name -> dormouse.tasks.v1.Progress
+	3,  // 14: dormouse.tasks.v1.UpdateRequest.add_step:type_name -> dormouse.tasks.v1.Step
+	6,  // 15: dormouse.tasks.v1.UpdateRequest.links:type_name -> dormouse.tasks.v1.Link
+	41, // 16: dormouse.tasks.v1.UpdateRequest.quiet:type_name -> google.protobuf.Duration
+	3,  // 17: dormouse.tasks.v1.UpdateResponse.step:type_name -> dormouse.tasks.v1.Step
+	0,  // 18: dormouse.tasks.v1.FinishRequest.status:type_name -> dormouse.tasks.v1.Status
+	41, // 19: dormouse.tasks.v1.GetRequest.wait:type_name -> google.protobuf.Duration
+	0,  // 20: dormouse.tasks.v1.ListRequest.status:type_name -> dormouse.tasks.v1.Status
+	1,  // 21: dormouse.tasks.v1.ListResponse.tasks:type_name -> dormouse.tasks.v1.Task
+	5,  // 22: dormouse.tasks.v1.OutputPart.output:type_name -> dormouse.tasks.v1.Output
+	0,  // 23: dormouse.tasks.v1.Change.status:type_name -> dormouse.tasks.v1.Status
+	1,  // 24: dormouse.tasks.v1.RunRequest.task:type_name -> dormouse.tasks.v1.Task
+	41, // 25: dormouse.tasks.v1.RunResponse.quiet:type_name -> google.protobuf.Duration
+	3,  // 26: dormouse.tasks.v1.WorkerSubmitRequest.step:type_name -> dormouse.tasks.v1.Step
+	1,  // 27: dormouse.tasks.v1.FollowedRequest.state:type_name -> dormouse.tasks.v1.Task
+	3,  // 28: dormouse.tasks.v1.FollowedRequest.step:type_name -> dormouse.tasks.v1.Step
+	33, // 29: dormouse.tasks.v1.SubscribeRequest.subscription:type_name -> dormouse.tasks.v1.Subscription
+	33, // 30: dormouse.tasks.v1.ListSubscriptionsResponse.subscriptions:type_name -> dormouse.tasks.v1.Subscription
+	7,  // 31: dormouse.tasks.v1.Tasks.Create:input_type -> dormouse.tasks.v1.CreateRequest
+	8,  // 32: dormouse.tasks.v1.Tasks.Update:input_type -> dormouse.tasks.v1.UpdateRequest
+	10, // 33: dormouse.tasks.v1.Tasks.Finish:input_type -> dormouse.tasks.v1.FinishRequest
+	11, // 34: dormouse.tasks.v1.Tasks.PutOutput:input_type -> dormouse.tasks.v1.PutOutputRequest
+	12, // 35: dormouse.tasks.v1.Tasks.Invite:input_type -> dormouse.tasks.v1.InviteRequest
+	13, // 36: dormouse.tasks.v1.Tasks.Follow:input_type -> dormouse.tasks.v1.FollowRequest
+	15, // 37: dormouse.tasks.v1.Tasks.Start:input_type -> dormouse.tasks.v1.StartRequest
+	16, // 38: dormouse.tasks.v1.Tasks.Get:input_type -> dormouse.tasks.v1.GetRequest
+	17, // 39: dormouse.tasks.v1.Tasks.List:input_type -> dormouse.tasks.v1.ListRequest
+	19, // 40: dormouse.tasks.v1.Tasks.Submit:input_type -> dormouse.tasks.v1.SubmitRequest
+	20, // 41: dormouse.tasks.v1.Tasks.Cancel:input_type -> dormouse.tasks.v1.CancelRequest
+	21, // 42: dormouse.tasks.v1.Tasks.GetOutput:input_type -> dormouse.tasks.v1.GetOutputRequest
+	23, // 43: dormouse.tasks.v1.Tasks.Watch:input_type -> dormouse.tasks.v1.WatchRequest
+	34, // 44: dormouse.tasks.v1.Tasks.Subscribe:input_type -> dormouse.tasks.v1.SubscribeRequest
+	36, // 45: dormouse.tasks.v1.Tasks.Unsubscribe:input_type -> dormouse.tasks.v1.UnsubscribeRequest
+	38, // 46: dormouse.tasks.v1.Tasks.ListSubscriptions:input_type -> dormouse.tasks.v1.ListSubscriptionsRequest
+	25, // 47: dormouse.tasks.v1.Worker.Run:input_type -> dormouse.tasks.v1.RunRequest
+	27, // 48: dormouse.tasks.v1.Worker.Submit:input_type -> dormouse.tasks.v1.WorkerSubmitRequest
+	29, // 49: dormouse.tasks.v1.Worker.Cancel:input_type -> dormouse.tasks.v1.WorkerCancelRequest
+	31, // 50: dormouse.tasks.v1.Worker.Followed:input_type -> dormouse.tasks.v1.FollowedRequest
+	1,  // 51: dormouse.tasks.v1.Tasks.Create:output_type -> dormouse.tasks.v1.Task
+	9,  // 52: dormouse.tasks.v1.Tasks.Update:output_type -> dormouse.tasks.v1.UpdateResponse
+	1,  // 53: dormouse.tasks.v1.Tasks.Finish:output_type -> dormouse.tasks.v1.Task
+	5,  // 54: dormouse.tasks.v1.Tasks.PutOutput:output_type -> dormouse.tasks.v1.Output
+	3,  // 55: dormouse.tasks.v1.Tasks.Invite:output_type -> dormouse.tasks.v1.Step
+	14, // 56: dormouse.tasks.v1.Tasks.Follow:output_type -> dormouse.tasks.v1.FollowResponse
+	1,  // 57: dormouse.tasks.v1.Tasks.Start:output_type -> dormouse.tasks.v1.Task
+	1,  // 58: dormouse.tasks.v1.Tasks.Get:output_type -> dormouse.tasks.v1.Task
+	18, // 59: dormouse.tasks.v1.Tasks.List:output_type -> dormouse.tasks.v1.ListResponse
+	1,  // 60: dormouse.tasks.v1.Tasks.Submit:output_type -> dormouse.tasks.v1.Task
+	1,  // 61: dormouse.tasks.v1.Tasks.Cancel:output_type -> dormouse.tasks.v1.Task
+	22, // 62: dormouse.tasks.v1.Tasks.GetOutput:output_type -> dormouse.tasks.v1.OutputPart
+	24, // 63: dormouse.tasks.v1.Tasks.Watch:output_type -> dormouse.tasks.v1.Change
+	35, // 64: dormouse.tasks.v1.Tasks.Subscribe:output_type -> dormouse.tasks.v1.SubscribeResponse
+	37, // 65: dormouse.tasks.v1.Tasks.Unsubscribe:output_type -> dormouse.tasks.v1.UnsubscribeResponse
+	39, // 66: dormouse.tasks.v1.Tasks.ListSubscriptions:output_type -> dormouse.tasks.v1.ListSubscriptionsResponse
+	26, // 67: dormouse.tasks.v1.Worker.Run:output_type -> dormouse.tasks.v1.RunResponse
+	28, // 68: dormouse.tasks.v1.Worker.Submit:output_type -> dormouse.tasks.v1.WorkerSubmitResponse
+	30, // 69: dormouse.tasks.v1.Worker.Cancel:output_type -> dormouse.tasks.v1.WorkerCancelResponse
+	32, // 70: dormouse.tasks.v1.Worker.Followed:output_type -> dormouse.tasks.v1.FollowedResponse
+	51, // [51:71] is the sub-list for method output_type
+	31, // [31:51] is the sub-list for method input_type
+	31, // [31:31] is the sub-list for extension type_name
+	31, // [31:31] is the sub-list for extension extendee
+	0,  // [0:31] is the sub-list for field type_name
 }
 
 func init() { file_plugins_tasks_taskspb_tasks_proto_init() }
@@ -2611,16 +3058,16 @@ func file_plugins_tasks_taskspb_tasks_proto_init() {
 	if File_plugins_tasks_taskspb_tasks_proto != nil {
 		return
 	}
-	file_plugins_tasks_taskspb_tasks_proto_msgTypes[6].OneofWrappers = []any{}
-	file_plugins_tasks_taskspb_tasks_proto_msgTypes[12].OneofWrappers = []any{}
-	file_plugins_tasks_taskspb_tasks_proto_msgTypes[29].OneofWrappers = []any{}
+	file_plugins_tasks_taskspb_tasks_proto_msgTypes[7].OneofWrappers = []any{}
+	file_plugins_tasks_taskspb_tasks_proto_msgTypes[16].OneofWrappers = []any{}
+	file_plugins_tasks_taskspb_tasks_proto_msgTypes[35].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_plugins_tasks_taskspb_tasks_proto_rawDesc), len(file_plugins_tasks_taskspb_tasks_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   33,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -26,6 +26,8 @@ const (
 	Tasks_Update_FullMethodName            = "/dormouse.tasks.v1.Tasks/Update"
 	Tasks_Finish_FullMethodName            = "/dormouse.tasks.v1.Tasks/Finish"
 	Tasks_PutOutput_FullMethodName         = "/dormouse.tasks.v1.Tasks/PutOutput"
+	Tasks_Invite_FullMethodName            = "/dormouse.tasks.v1.Tasks/Invite"
+	Tasks_Follow_FullMethodName            = "/dormouse.tasks.v1.Tasks/Follow"
 	Tasks_Start_FullMethodName             = "/dormouse.tasks.v1.Tasks/Start"
 	Tasks_Get_FullMethodName               = "/dormouse.tasks.v1.Tasks/Get"
 	Tasks_List_FullMethodName              = "/dormouse.tasks.v1.Tasks/List"
@@ -62,6 +64,15 @@ type TasksClient interface {
 	// a part of its content. It is seen once it is whole and the task has ended; it replaces one of
 	// the same name.
 	PutOutput(ctx context.Context, opts ...grpc.CallOption) (grpc.ClientStreamingClient[PutOutputRequest, Output], error)
+	// Invite adds a step to a task that is PENDING: the entry point of another plugin, with a
+	// webhook of this host, so that a user starts a task of that plugin. Once it has begun the step
+	// is cleared, and its task is followed as Follow does. The same step again is no error.
+	Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*Step, error)
+	// Follow mirrors the steps of another task into one that is PENDING, and clears them as they
+	// are cleared there, until the other has ended. Worker.Followed brings the plugin the steps
+	// that are not mirrored, and the end. The same again is no error: a plugin that has begun anew
+	// is then brought again what is still open.
+	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (*FollowResponse, error)
 	// Start makes a task of an instance whose plugin serves Worker, and answers once it is on disk.
 	// The host then has the plugin run it.
 	Start(ctx context.Context, in *StartRequest, opts ...grpc.CallOption) (*Task, error)
@@ -143,6 +154,26 @@ func (c *tasksClient) PutOutput(ctx context.Context, opts ...grpc.CallOption) (g
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Tasks_PutOutputClient = grpc.ClientStreamingClient[PutOutputRequest, Output]
+
+func (c *tasksClient) Invite(ctx context.Context, in *InviteRequest, opts ...grpc.CallOption) (*Step, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(Step)
+	err := c.cc.Invoke(ctx, Tasks_Invite_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tasksClient) Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (*FollowResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FollowResponse)
+	err := c.cc.Invoke(ctx, Tasks_Follow_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
 
 func (c *tasksClient) Start(ctx context.Context, in *StartRequest, opts ...grpc.CallOption) (*Task, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -286,6 +317,15 @@ type TasksServer interface {
 	// a part of its content. It is seen once it is whole and the task has ended; it replaces one of
 	// the same name.
 	PutOutput(grpc.ClientStreamingServer[PutOutputRequest, Output]) error
+	// Invite adds a step to a task that is PENDING: the entry point of another plugin, with a
+	// webhook of this host, so that a user starts a task of that plugin. Once it has begun the step
+	// is cleared, and its task is followed as Follow does. The same step again is no error.
+	Invite(context.Context, *InviteRequest) (*Step, error)
+	// Follow mirrors the steps of another task into one that is PENDING, and clears them as they
+	// are cleared there, until the other has ended. Worker.Followed brings the plugin the steps
+	// that are not mirrored, and the end. The same again is no error: a plugin that has begun anew
+	// is then brought again what is still open.
+	Follow(context.Context, *FollowRequest) (*FollowResponse, error)
 	// Start makes a task of an instance whose plugin serves Worker, and answers once it is on disk.
 	// The host then has the plugin run it.
 	Start(context.Context, *StartRequest) (*Task, error)
@@ -336,6 +376,12 @@ func (UnimplementedTasksServer) Finish(context.Context, *FinishRequest) (*Task, 
 }
 func (UnimplementedTasksServer) PutOutput(grpc.ClientStreamingServer[PutOutputRequest, Output]) error {
 	return status.Error(codes.Unimplemented, "method PutOutput not implemented")
+}
+func (UnimplementedTasksServer) Invite(context.Context, *InviteRequest) (*Step, error) {
+	return nil, status.Error(codes.Unimplemented, "method Invite not implemented")
+}
+func (UnimplementedTasksServer) Follow(context.Context, *FollowRequest) (*FollowResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Follow not implemented")
 }
 func (UnimplementedTasksServer) Start(context.Context, *StartRequest) (*Task, error) {
 	return nil, status.Error(codes.Unimplemented, "method Start not implemented")
@@ -448,6 +494,42 @@ func _Tasks_PutOutput_Handler(srv interface{}, stream grpc.ServerStream) error {
 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type Tasks_PutOutputServer = grpc.ClientStreamingServer[PutOutputRequest, Output]
+
+func _Tasks_Invite_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(InviteRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServer).Invite(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Tasks_Invite_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServer).Invite(ctx, req.(*InviteRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Tasks_Follow_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FollowRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TasksServer).Follow(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Tasks_Follow_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TasksServer).Follow(ctx, req.(*FollowRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
 
 func _Tasks_Start_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(StartRequest)
@@ -635,6 +717,14 @@ var Tasks_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Tasks_Finish_Handler,
 		},
 		{
+			MethodName: "Invite",
+			Handler:    _Tasks_Invite_Handler,
+		},
+		{
+			MethodName: "Follow",
+			Handler:    _Tasks_Follow_Handler,
+		},
+		{
 			MethodName: "Start",
 			Handler:    _Tasks_Start_Handler,
 		},
@@ -688,9 +778,10 @@ var Tasks_ServiceDesc = grpc.ServiceDesc{
 }
 
 const (
-	Worker_Run_FullMethodName    = "/dormouse.tasks.v1.Worker/Run"
-	Worker_Submit_FullMethodName = "/dormouse.tasks.v1.Worker/Submit"
-	Worker_Cancel_FullMethodName = "/dormouse.tasks.v1.Worker/Cancel"
+	Worker_Run_FullMethodName      = "/dormouse.tasks.v1.Worker/Run"
+	Worker_Submit_FullMethodName   = "/dormouse.tasks.v1.Worker/Submit"
+	Worker_Cancel_FullMethodName   = "/dormouse.tasks.v1.Worker/Cancel"
+	Worker_Followed_FullMethodName = "/dormouse.tasks.v1.Worker/Followed"
 )
 
 // WorkerClient is the client API for Worker service.
@@ -712,6 +803,9 @@ type WorkerClient interface {
 	// Cancel asks for the end of a task. The plugin answers at once, and calls Finish when it is
 	// ready.
 	Cancel(ctx context.Context, in *WorkerCancelRequest, opts ...grpc.CallOption) (*WorkerCancelResponse, error)
+	// Followed brings what a followed task has come to: a step that is not mirrored, or its end. It
+	// may come twice. UNAVAILABLE has it brought again later.
+	Followed(ctx context.Context, in *FollowedRequest, opts ...grpc.CallOption) (*FollowedResponse, error)
 }
 
 type workerClient struct {
@@ -752,6 +846,16 @@ func (c *workerClient) Cancel(ctx context.Context, in *WorkerCancelRequest, opts
 	return out, nil
 }
 
+func (c *workerClient) Followed(ctx context.Context, in *FollowedRequest, opts ...grpc.CallOption) (*FollowedResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(FollowedResponse)
+	err := c.cc.Invoke(ctx, Worker_Followed_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // WorkerServer is the server API for Worker service.
 // All implementations must embed UnimplementedWorkerServer
 // for forward compatibility.
@@ -771,6 +875,9 @@ type WorkerServer interface {
 	// Cancel asks for the end of a task. The plugin answers at once, and calls Finish when it is
 	// ready.
 	Cancel(context.Context, *WorkerCancelRequest) (*WorkerCancelResponse, error)
+	// Followed brings what a followed task has come to: a step that is not mirrored, or its end. It
+	// may come twice. UNAVAILABLE has it brought again later.
+	Followed(context.Context, *FollowedRequest) (*FollowedResponse, error)
 	mustEmbedUnimplementedWorkerServer()
 }
 
@@ -789,6 +896,9 @@ func (UnimplementedWorkerServer) Submit(context.Context, *WorkerSubmitRequest) (
 }
 func (UnimplementedWorkerServer) Cancel(context.Context, *WorkerCancelRequest) (*WorkerCancelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Cancel not implemented")
+}
+func (UnimplementedWorkerServer) Followed(context.Context, *FollowedRequest) (*FollowedResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Followed not implemented")
 }
 func (UnimplementedWorkerServer) mustEmbedUnimplementedWorkerServer() {}
 func (UnimplementedWorkerServer) testEmbeddedByValue()                {}
@@ -865,6 +975,24 @@ func _Worker_Cancel_Handler(srv interface{}, ctx context.Context, dec func(inter
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Worker_Followed_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(FollowedRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(WorkerServer).Followed(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Worker_Followed_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(WorkerServer).Followed(ctx, req.(*FollowedRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Worker_ServiceDesc is the grpc.ServiceDesc for Worker service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -883,6 +1011,10 @@ var Worker_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Cancel",
 			Handler:    _Worker_Cancel_Handler,
+		},
+		{
+			MethodName: "Followed",
+			Handler:    _Worker_Followed_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -1,0 +1,77 @@
+package follow
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"dormouse/plugins/tasks/taskspb"
+)
+
+// nextChange returns the next change that brings the steps of the task own in line with those of
+// the other, nil if none is to be made now: no step is mirrored while another is open.
+func nextChange(own, other *taskspb.Task, l link) *taskspb.UpdateRequest {
+	for _, s := range other.GetSteps() {
+		if l.isExcepted(s.GetId()) {
+			continue
+		}
+		id := l.prefix + s.GetId()
+		switch mirrored := stepOf(own, id); {
+		case mirrored == nil && hasOpenStep(own):
+			return nil // it comes once that is cleared
+		case mirrored == nil:
+			return &taskspb.UpdateRequest{Task: own.GetId(), AddStep: mirrorOf(s, id, other, l)}
+		case !mirrored.GetCleared() && (s.GetCleared() || isOver(other)):
+			return &taskspb.UpdateRequest{Task: own.GetId(), ClearSteps: []string{id}}
+		}
+	}
+	return nil
+}
+
+// isMirrored reports whether each step of the other task that is to be mirrored was, and none is
+// open that is cleared there.
+func isMirrored(own, other *taskspb.Task, l link) bool {
+	return !slices.ContainsFunc(other.GetSteps(), func(s *taskspb.Step) bool {
+		mirrored := stepOf(own, l.prefix+s.GetId())
+		return !l.isExcepted(s.GetId()) && (mirrored == nil || !mirrored.GetCleared() && (s.GetCleared() || isOver(other)))
+	})
+}
+
+// stepsToBring returns the steps of the other task that the plugin is to be brought: those that
+// are open, not mirrored, and were not brought.
+func stepsToBring(other *taskspb.Task, l link) (all []*taskspb.Step) {
+	for _, s := range other.GetSteps() {
+		if !s.GetCleared() && !isOver(other) && l.isExcepted(s.GetId()) && !slices.Contains(l.brought, s.GetId()) {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// mirrorOf returns the step that mirrors one of the other task.
+func mirrorOf(s *taskspb.Step, id string, other *taskspb.Task, l link) *taskspb.Step {
+	m := proto.CloneOf(s)
+	m.Id, m.Values, m.Submitted, m.Cleared = id, nil, false, false
+	if m.GetOf() == nil && m.GetHref() == "" && !l.isElsewhere() {
+		m.Of = &taskspb.StepOf{Task: other.GetId(), Step: s.GetId()}
+	}
+	return m
+}
+
+// isOver reports whether a task has ended.
+func isOver(t *taskspb.Task) bool { return t.GetStatus() != taskspb.Status_STATUS_PENDING }
+
+// stepOf returns the step of that id, nil for none.
+func stepOf(t *taskspb.Task, id string) *taskspb.Step {
+	for _, s := range t.GetSteps() {
+		if s.GetId() == id {
+			return s
+		}
+	}
+	return nil
+}
+
+// hasOpenStep reports whether a step of the task is open.
+func hasOpenStep(t *taskspb.Task) bool {
+	return slices.ContainsFunc(t.GetSteps(), func(s *taskspb.Step) bool { return !s.GetCleared() })
+}
