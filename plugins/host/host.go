@@ -20,6 +20,7 @@ import (
 	"dormouse/internal/http2room"
 	"dormouse/internal/memory"
 	"dormouse/internal/outbox"
+	"dormouse/internal/outbox/targets"
 	"dormouse/internal/ownedtree"
 	"dormouse/internal/store"
 	"dormouse/plugins/access"
@@ -30,8 +31,10 @@ import (
 	"dormouse/plugins/packager"
 	"dormouse/plugins/peer"
 	"dormouse/plugins/qhana"
+	"dormouse/plugins/qhana/remote"
 	"dormouse/plugins/state"
 	"dormouse/plugins/tasks"
+	"dormouse/plugins/tasks/follow"
 	"dormouse/plugins/webhooks"
 	"dormouse/shell"
 	"dormouse/shell/process"
@@ -125,6 +128,9 @@ type Host struct {
 	room       *http2room.Room // of long messages that arrive over gRPC; nil in a private host
 	store      *store.Store
 	outbox     *outbox.Outbox    // of the store; nil in a private host
+	targets    *targets.Policy   // where requests to others may go; nil in a private host
+	elsewhere  *remote.Client    // asks for plugins and tasks elsewhere; nil in a private host
+	follows    *follow.Follows   // what tasks go along with; nil in a private host
 	stopTokens func()            // ends to follow the token file; nil in a private host
 	provision  *memory.Provision // kept ready for sleeps when memory is short; nil for nothing
 	qhana      *qhana.QHAna      // nil in a private host
@@ -388,6 +394,9 @@ func (h *Host) closeStoresAndCgroup() error {
 	errs = append(errs, h.store.Close())
 	if h.Processes.Images != nil {
 		h.Processes.Images.Close()
+	}
+	if h.elsewhere != nil {
+		h.elsewhere.Close()
 	}
 	h.provision.Close()
 	return errors.Join(errs...)

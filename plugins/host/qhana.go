@@ -35,6 +35,7 @@ func (h *Host) openQHAna() (err error) {
 		Tasks:      qhanaTasks{h.Tasks},
 		Store:      h.store,
 		Outbox:     h.outbox,
+		Called:     h.follows.Called,
 		Log:        h.log,
 	})
 	if err != nil {

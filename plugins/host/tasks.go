@@ -16,7 +16,13 @@ func (h *Host) openTasks() (err error) {
 		Store: h.store, Dir: filepath.Join(h.options.Config.Host.Root, OutputsName), Config: h.options.Config.Tasks, Log: h.log,
 	}
 	if h.outbox != nil {
-		o.Subscriptions, err = subscriptions.Open(subscriptions.Options{Store: h.store, Outbox: h.outbox, Address: h.addressOfTask})
+		if err := h.openFollows(); err != nil {
+			return err
+		}
+		o.Following = h.follows
+		o.Subscriptions, err = subscriptions.Open(subscriptions.Options{
+			Store: h.store, Outbox: h.outbox, Address: h.addressOfTask, Own: ownWebhooks{h},
+		})
 		if err != nil {
 			return err
 		}

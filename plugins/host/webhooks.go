@@ -26,7 +26,7 @@ func (h *Host) openWebhooks() error {
 	if err != nil {
 		return err
 	}
-	h.outbox = box
+	h.outbox, h.targets = box, policy
 	h.Webhooks, err = webhooks.New(webhooks.Options{
 		Outbox: box, Targets: policy, Configured: config.Webhooks.Rules(), Store: h.store, Log: h.log,
 	})

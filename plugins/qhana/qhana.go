@@ -40,9 +40,12 @@ type Options struct {
 
 	Instances Instances
 	Tasks     Tasks
-	Store     *store.Store
-	Outbox    Outbox
-	Log       zerolog.Logger
+	// Called is told that a webhook of the host itself was called for the task with the address
+	// source. Nil: the host has none.
+	Called func(ctx context.Context, token, source string) error
+	Store  *store.Store
+	Outbox Outbox
+	Log    zerolog.Logger
 }
 
 // Instances are the instances of the host.

@@ -103,6 +103,8 @@ func (q *QHAna) resourceAt(ctx context.Context, path []string) (resource, bool) 
 			return resource{}, false
 		}
 		return q.taskPart(t, path[2:])
+	case path[0] == callbacksName && n == 2:
+		return q.callback(directory[1]), true
 	case path[0] == "web" && n >= 2 && len(path) > 2:
 		return q.web(directory[1], strings.Join(path[2:], "/"))
 	}

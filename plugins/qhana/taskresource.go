@@ -103,12 +103,16 @@ func (q *QHAna) linksOf(t *taskspb.Task, self string) []link {
 
 // stepResource returns the step of a task as its resource shows it.
 func (q *QHAna) stepResource(t *taskspb.Task, s *taskspb.Step) step {
-	r := step{StepID: s.GetId(), Href: q.webAddress(t.GetCallsign(), s.GetHref()), UIHref: s.GetUi(), Cleared: s.GetCleared()}
+	callsign, task, id := t.GetCallsign(), t.GetId(), s.GetId()
+	if of := s.GetOf(); of != nil {
+		callsign, task, id = of.GetCallsign(), of.GetTask(), of.GetStep()
+	}
+	r := step{StepID: s.GetId(), Href: q.webAddress(callsign, s.GetHref()), UIHref: s.GetUi(), Cleared: s.GetCleared()}
 	if s.GetHref() == "" {
-		r.Href = q.taskAddress(t.GetId(), "steps", s.GetId())
+		r.Href = q.taskAddress(task, "steps", id)
 	}
 	if !isAbsolute(r.UIHref) {
-		r.UIHref = q.taskAddress(t.GetId(), "steps", s.GetId(), "ui")
+		r.UIHref = q.taskAddress(task, "steps", id, "ui")
 	}
 	return r
 }

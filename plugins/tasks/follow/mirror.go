@@ -52,8 +52,8 @@ func stepsToBring(other *taskspb.Task, l link) (all []*taskspb.Step) {
 func mirrorOf(s *taskspb.Step, id string, other *taskspb.Task, l link) *taskspb.Step {
 	m := proto.CloneOf(s)
 	m.Id, m.Values, m.Submitted, m.Cleared = id, nil, false, false
-	if m.GetOf() == nil && m.GetHref() == "" && !l.isElsewhere() {
-		m.Of = &taskspb.StepOf{Task: other.GetId(), Step: s.GetId()}
+	if m.GetOf() == nil && !l.isElsewhere() {
+		m.Of = &taskspb.StepOf{Task: other.GetId(), Step: s.GetId(), Callsign: other.GetCallsign()}
 	}
 	return m
 }

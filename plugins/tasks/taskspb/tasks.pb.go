@@ -502,9 +502,11 @@ func (x *Step) GetOf() *StepOf {
 
 // StepOf names a step of a task of this host.
 type StepOf struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Task          string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
-	Step          string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Task  string                 `protobuf:"bytes,1,opt,name=task,proto3" json:"task,omitempty"`
+	Step  string                 `protobuf:"bytes,2,opt,name=step,proto3" json:"step,omitempty"`
+	// The owner of the task: paths of the step are below the Web of its plugin.
+	Callsign      string `protobuf:"bytes,3,opt,name=callsign,proto3" json:"callsign,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -549,6 +551,13 @@ func (x *StepOf) GetTask() string {
 func (x *StepOf) GetStep() string {
 	if x != nil {
 		return x.Step
+	}
+	return ""
+}
+
+func (x *StepOf) GetCallsign() string {
+	if x != nil {
+		return x.Callsign
 	}
 	return ""
 }
@@ -2732,10 +2741,11 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\acleared\x18\x06 \x01(\bR\acleared\x12\x1c\n" +
 	"\tsubmitted\x18\a \x01(\bR\tsubmitted\x12\x16\n" +
 	"\x06values\x18\b \x01(\fR\x06values\x12)\n" +
-	"\x02of\x18\t \x01(\v2\x19.dormouse.tasks.v1.StepOfR\x02of\"0\n" +
+	"\x02of\x18\t \x01(\v2\x19.dormouse.tasks.v1.StepOfR\x02of\"L\n" +
 	"\x06StepOf\x12\x12\n" +
 	"\x04task\x18\x01 \x01(\tR\x04task\x12\x12\n" +
-	"\x04step\x18\x02 \x01(\tR\x04step\"\x9a\x01\n" +
+	"\x04step\x18\x02 \x01(\tR\x04step\x12\x1a\n" +
+	"\bcallsign\x18\x03 \x01(\tR\bcallsign\"\x9a\x01\n" +
 	"\x06Output\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12!\n" +

@@ -1,0 +1,73 @@
+package host
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"dormouse/internal/store"
+	"dormouse/plugins/qhana/remote"
+	"dormouse/plugins/tasks"
+	"dormouse/plugins/tasks/follow"
+)
+
+// openFollows opens what tasks of this host go along with. The addresses that it needs are there
+// only if the host serves QHAna's programs.
+func (h *Host) openFollows() (err error) {
+	h.elsewhere = remote.New(h.targets.DialContext)
+	h.follows, err = follow.Open(follow.Options{
+		Store: h.store, Log: h.log,
+		Entry:   h.entryOf,
+		OwnTask: h.ownTask,
+		Callback: func(token string) string {
+			if h.qhana == nil {
+				return ""
+			}
+			return h.qhana.Callback(token)
+		},
+		Elsewhere: h.elsewhere,
+	})
+	return err
+}
+
+// entryOf returns where a user starts work of a plugin of this host, or of the one with that
+// address.
+func (h *Host) entryOf(ctx context.Context, plugin, callback string) (follow.Entry, error) {
+	if h.qhana != nil {
+		if href, ui, title, found := h.qhana.StartAddresses(plugin, callback); found {
+			return follow.Entry{Href: href, UI: ui, Title: title}, nil
+		}
+	}
+	if !strings.Contains(plugin, "://") {
+		return follow.Entry{}, fmt.Errorf("%w: no plugin with the callsign %.64q can be started by others", tasks.ErrUnknown, plugin)
+	}
+	return h.elsewhere.Entry(ctx, plugin, callback)
+}
+
+// ownTask returns the id of the task of this host that has that address; false if none can have
+// it.
+func (h *Host) ownTask(address string) (id string, own bool) {
+	if h.qhana == nil {
+		return "", false
+	}
+	return h.qhana.OwnTask(address)
+}
+
+// ownWebhooks are the webhooks of the host itself.
+type ownWebhooks struct{ *Host }
+
+// Token returns the token of the webhook with that URL; false if it is another's.
+func (o ownWebhooks) Token(url string) (token string, own bool) {
+	if o.qhana == nil {
+		return "", false
+	}
+	return o.qhana.Token(url)
+}
+
+// CalledIn is that of the follows.
+func (o ownWebhooks) CalledIn(tx *store.Tx, token, task string) error {
+	return o.follows.CalledIn(tx, token, task)
+}
+
+// Committed is that of the follows.
+func (o ownWebhooks) Committed() { o.follows.Committed() }
