@@ -149,7 +149,8 @@ func awaitStep(t *testing.T, runner *qhanatest.Runner, task, id string) (found q
 		return open && found.StepID == id || r.Status != "PENDING"
 	})
 	if found.StepID != id {
-		t.Fatalf("there is no step %s in %s", id, task)
+		_, _, body := get(t, task)
+		t.Fatalf("there is no step %s in %s: %s", id, task, body)
 	}
 	return found
 }

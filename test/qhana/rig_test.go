@@ -44,7 +44,7 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(bin)
-	cmd := exec.Command("go", "build", "-o", bin+"/", "./objective")
+	cmd := exec.Command("go", "build", "-o", bin+"/", "./objective", "./inviter")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("cannot build the plugin: %w\n%s", err, out)
@@ -85,7 +85,9 @@ func newRig(t *testing.T, registries ...string) *rig {
 	h.config.Webhooks.Allow = []string{"127.0.0.0/8"}
 	objective := configs.DefaultPlugin()
 	objective.Callsign, objective.Executable, objective.StartMode = "Objective", filepath.Join(bin, "objective"), configs.StartActivated
-	h.config.Plugins = []configs.Plugin{objective}
+	inviter := objective
+	inviter.Callsign, inviter.Executable = "Inviter", filepath.Join(bin, "inviter")
+	h.config.Plugins = []configs.Plugin{objective, inviter}
 	h.startOn(l)
 	t.Cleanup(h.stop)
 	return h
@@ -191,4 +193,19 @@ func textOf(t *testing.T, from io.Reader) string {
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// post returns the status that an address answers an empty POST with.
+func post(t *testing.T, address string) (status int) {
+	t.Helper()
+	request, err := http.NewRequestWithContext(limited(t), http.MethodPost, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
 }

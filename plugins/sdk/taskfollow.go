@@ -1,0 +1,159 @@
+package sdk
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"dormouse/plugins/tasks/taskspb"
+)
+
+// Following says how a task goes along with another one.
+type Following struct {
+	// Prefix is put before the ids of the steps that are mirrored.
+	Prefix string
+	// Except are the ids, in the other task, of steps that are not mirrored: OnStep is called for
+	// them. "*" stands for all.
+	Except []string
+	// OnStep does what such a step asks for, once it is open. It is called again in a later life
+	// of the plugin if the step is still open then. Its error ends the following.
+	OnStep func(ctx context.Context, other *taskspb.Task, s *taskspb.Step) error
+}
+
+// ErrVanished means that a task that was followed is not there any more.
+var ErrVanished = errors.New("the followed task has vanished")
+
+// Follow has the host mirror the steps of another task into this one, waits until the other has
+// ended, and returns it as it is then. other is the id of a task of this host or the address of one
+// elsewhere. The plugin may sleep meanwhile. The error wraps ErrVanished if the other is gone.
+func (t *Task) Follow(ctx context.Context, other string, f Following) (*taskspb.Task, error) {
+	events, done := t.tasks.expectFollowed(t.ID, other)
+	defer done()
+	waits := true
+	if _, err := t.update(ctx, "follow with", &taskspb.UpdateRequest{Waits: &waits}); err != nil {
+		return nil, err
+	}
+	var answer *taskspb.FollowResponse
+	err := t.retry(ctx, func(ctx context.Context) (err error) {
+		answer, err = t.host.taskClient().Follow(ctx, &taskspb.FollowRequest{Task: t.ID, Other: other, Prefix: f.Prefix, Except: f.Except})
+		return err
+	})
+	if err != nil {
+		return nil, errorFromHost(ctx, "follow the task "+other, err)
+	}
+	t.tasks.alsoExpect(t.ID, answer.GetOther(), events)
+	return t.goAlong(ctx, events, f)
+}
+
+// Invite adds a step to the task in which a user starts work of another plugin: s.ID and s.Title
+// are its id and title; plugin is a callsign of this host or the address of a plugin resource
+// elsewhere. The task of that plugin is then followed, as Follow does.
+func (t *Task) Invite(ctx context.Context, s Step, plugin string, f Following) (*taskspb.Task, error) {
+	events, done := t.tasks.expectFollowed(t.ID, invitedKey(s.ID))
+	defer done()
+	waits := true
+	if _, err := t.update(ctx, "invite to", &taskspb.UpdateRequest{Waits: &waits}); err != nil {
+		return nil, err
+	}
+	r := &taskspb.InviteRequest{Task: t.ID, Step: s.ID, Title: s.Title, Plugin: plugin, Prefix: f.Prefix, Except: f.Except}
+	err := t.retry(ctx, func(ctx context.Context) error {
+		_, err := t.host.taskClient().Invite(ctx, r)
+		return err
+	})
+	if err != nil {
+		return nil, errorFromHost(ctx, "invite "+plugin, err)
+	}
+	return t.goAlong(ctx, events, f)
+}
+
+// goAlong calls OnStep for what comes of the other task until that has ended, and returns it.
+func (t *Task) goAlong(ctx context.Context, events <-chan *taskspb.FollowedRequest, f Following) (*taskspb.Task, error) {
+	seen := make(map[string]bool)
+	for {
+		var r *taskspb.FollowedRequest
+		select {
+		case r = <-events:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("cannot wait for the other task: %w", context.Cause(ctx))
+		}
+		if s := r.GetStep(); s != nil && (seen[s.GetId()] || f.OnStep == nil) {
+			continue
+		}
+		if err := t.SetWaits(ctx, false); err != nil {
+			return nil, err
+		}
+		switch {
+		case r.GetStep() != nil:
+			seen[r.GetStep().GetId()] = true
+			if err := f.OnStep(ctx, r.GetState(), r.GetStep()); err != nil {
+				return r.GetState(), err
+			}
+		case r.GetState() == nil:
+			return nil, fmt.Errorf("%w: %s", ErrVanished, r.GetReason())
+		default:
+			return r.GetState(), nil
+		}
+		if err := t.SetWaits(ctx, true); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// maxFollowed is how many events of one followed task wait for RunTask at most.
+const maxFollowed = 64
+
+// invitedKey returns the key under which what comes of an invitation is expected.
+func invitedKey(step string) string { return "invited " + step }
+
+// expectFollowed returns what the host brings of a followed task; the caller must call done when it
+// does not wait any more.
+func (t *tasks) expectFollowed(id, key string) (events chan *taskspb.FollowedRequest, done func()) {
+	events = make(chan *taskspb.FollowedRequest, maxFollowed)
+	t.alsoExpect(id, key, events)
+	return events, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if w := t.working[id]; w != nil {
+			for k, c := range w.followed {
+				if c == events {
+					delete(w.followed, k)
+				}
+			}
+		}
+	}
+}
+
+// alsoExpect has what comes under a key go to the same channel.
+func (t *tasks) alsoExpect(id, key string, events chan *taskspb.FollowedRequest) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.workOn(id)
+	if w.followed == nil {
+		w.followed = make(map[string]chan *taskspb.FollowedRequest)
+	}
+	w.followed[key] = events
+}
+
+// Followed gives RunTask what has come of another task. What it does not wait for yet is to be
+// brought again.
+func (t *tasks) Followed(_ context.Context, r *taskspb.FollowedRequest) (*taskspb.FollowedResponse, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w := t.working[r.GetTask()]
+	if w == nil {
+		return nil, status.Error(codes.Unavailable, "the plugin does not work on the task now")
+	}
+	events := w.followed[r.GetOther()]
+	if r.GetInvited() != "" {
+		events = w.followed[invitedKey(r.GetInvited())]
+	}
+	select {
+	case events <- r:
+		return &taskspb.FollowedResponse{}, nil
+	default: // nil, or full
+		return nil, status.Error(codes.Unavailable, "the plugin does not wait for the other task now")
+	}
+}
