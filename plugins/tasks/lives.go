@@ -265,6 +265,7 @@ func (t *Tasks) hold(callsign string) {
 func (t *Tasks) lookAtAll() {
 	for _, callsign := range t.owners.callsigns() {
 		switch sh := t.processOf(callsign); {
+		case sh == nil && t.supervised().IsMissing(callsign): // it comes back when its file is mended
 		case sh == nil:
 			t.endLife(callsign, "there is no such instance any more", true)
 		case sh.State().IsDown():

@@ -46,11 +46,13 @@ type rig struct {
 
 // setup is what a test wants to have differently.
 type setup struct {
-	dir     string // of the store and the outputs; empty for a new one
-	config  func(*configs.Tasks)
-	plugin  func(*configs.Plugin)
-	profile shell.Profile
-	adopts  bool // an earlier host has left the plugins running
+	dir       string // of the store and the outputs; empty for a new one
+	config    func(*configs.Tasks)
+	plugin    func(*configs.Plugin)
+	profile   shell.Profile
+	adopts    bool     // an earlier host has left the plugins running
+	callsigns []string // of the plugins; empty for A and B
+	leftOut   configs.LeftOutFiles
 }
 
 // newRig returns a rig whose plugins A and B are active.
@@ -80,8 +82,11 @@ func (r *rig) open() {
 		Subscriptions: &noted{rig: r},
 	})
 	r.must(err)
-	so := supervisor.Options{HibernateTimeout: time.Minute, Log: zerolog.Nop(), Builtins: []supervisor.Builtin{r.Builtin()}, Backend: r.newPlugin}
-	for _, callsign := range []string{"A", "B"} {
+	so := supervisor.Options{HibernateTimeout: time.Minute, Log: zerolog.Nop(), Builtins: []supervisor.Builtin{r.Builtin()}, Backend: r.newPlugin, LeftOut: r.o.leftOut}
+	if len(r.o.callsigns) == 0 {
+		r.o.callsigns = []string{"A", "B"}
+	}
+	for _, callsign := range r.o.callsigns {
 		c := configs.DefaultPlugin()
 		c.Callsign, c.StartMode = callsign, configs.StartActivated
 		c.Restart = configs.Restart{Policy: configs.RestartAlways, Limit: 10, Window: configs.Duration(time.Minute), Backoff: configs.Duration(time.Millisecond)}

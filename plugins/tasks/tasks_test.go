@@ -651,3 +651,27 @@ func TestTasksOfVirtualPlugin(t *testing.T) {
 		}
 	}
 }
+
+// The tasks of an instance that the next host does not have end; those of one whose file it had to
+// leave out stay.
+func TestInstanceIsGone(t *testing.T) {
+	for name, leftOut := range map[string]configs.LeftOutFiles{"gone": nil, "missing": {{Callsigns: []string{"A"}}}} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, setup{})
+			id := r.makeTask(func(q *taskspb.CreateRequest) { q.Resumes = 1 }).GetId()
+			r.close()
+			r.o.callsigns, r.o.leftOut = []string{"B"}, leftOut
+			r.open()
+			if name == "gone" {
+				if got := r.untilEnded(id); got.GetReason() != "there is no such instance any more" {
+					t.Errorf("it is %v", got)
+				}
+				return
+			}
+			r.restart()
+			if got := r.task(id); got.GetStatus() != taskspb.Status_STATUS_PENDING {
+				t.Errorf("it is %v", got)
+			}
+		})
+	}
+}
