@@ -55,6 +55,8 @@ type Status struct {
 	// Requires are the instances that must be active for this instance to be
 	// active.
 	Requires []string
+	// Parent is the instance whose virtual plugin this one is, empty for any other.
+	Parent string
 }
 
 // Paths are the paths of an instance's directories; see Instance.
@@ -92,5 +94,6 @@ func statusFromWire(s *shellpb.StatusResponse) Status {
 		Terminations:  s.GetTerminations(),
 		Controls:      s.GetControls(),
 		Requires:      s.GetRequires(),
+		Parent:        s.GetParent(),
 	}
 }

@@ -63,6 +63,7 @@ gives = ["tick"]
 name = "shown"
 kind = "sink"
 instance = "other"
+virtual = "Shown"
 takes = ["tick"]
 `
 
@@ -94,7 +95,7 @@ func TestManifest(t *testing.T) {
 	}
 	ticks, shown := configs.DefaultFlow(), configs.DefaultFlow()
 	ticks.Name, ticks.Kind, ticks.Instance, ticks.Gives = "ticks", configs.FlowSource, "Counter", []string{"tick"}
-	shown.Name, shown.Kind, shown.Instance, shown.Takes = "shown", configs.FlowSink, "Other", []string{"tick"}
+	shown.Name, shown.Kind, shown.Instance, shown.Virtual, shown.Takes = "shown", configs.FlowSink, "Other", "Shown", []string{"tick"}
 	want := Manifest{
 		Name: "counter", Version: "1.2.0-rc.1+b5", Description: "Counts.",
 		Provides: []Provided{{"counter", "1.2.0"}, {"org.rdk.Counter", "2.0.0"}},
