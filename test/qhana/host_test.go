@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"dormouse/configs"
 	"dormouse/internal/store"
 	"dormouse/plugins/host"
 	"dormouse/shell"
@@ -81,6 +82,35 @@ func TestRegistryFollowsHost(t *testing.T) {
 	if status, _, _ := get(t, h.url+"/plugins/square-loss@1-0-0/"); status != http.StatusNotFound {
 		t.Errorf("a plugin that has gone answers %d", status)
 	}
+}
+
+// A plugin that is down is known by what its program says of itself. Its work can't be started
+// before it is active.
+func TestPluginThatIsDown(t *testing.T) {
+	registry, runner := newRegistry(t), newRunner(t)
+	down := objective("Quiet", configs.StartDeactivated)
+	down.Environment = map[string]string{"OBJECTIVE_ENTRY": "1"}
+	h := newRigWith(t, []configs.Plugin{down}, registry.Root())
+	registry.AddSeed(h.url)
+	if err := registry.Discover(); err != nil {
+		t.Fatal(err)
+	}
+	if err := registry.AwaitPlugins(limited(t), hinge, "objective 1.0.0"); err != nil {
+		t.Fatal(err)
+	}
+	process := h.url + "/plugins/objective@1-0-0/process/"
+	if task, err := runner.Submit(process, nil); err == nil || !strings.Contains(err.Error(), "503") {
+		t.Errorf("work of a plugin that is down is started: %s, %v", task, err)
+	}
+	sh, _ := h.host.Supervisor.Shell("Quiet")
+	if err := sh.Activate(limited(t), shell.Requested); err != nil {
+		t.Fatal(err)
+	}
+	task, err := runner.Submit(process, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitStep(t, runner, task, "pass_data")
 }
 
 // The plugin's own page is served with what is beside it, and its form starts work.

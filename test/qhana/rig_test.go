@@ -67,6 +67,12 @@ type rig struct {
 // newRig starts a host with the plugin Objective, which tells the registries.
 func newRig(t *testing.T, registries ...string) *rig {
 	t.Helper()
+	return newRigWith(t, nil, registries...)
+}
+
+// newRigWith is newRig with further plugins.
+func newRigWith(t *testing.T, plugins []configs.Plugin, registries ...string) *rig {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "dq") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
 	if err != nil {
 		t.Fatal(err)
@@ -83,14 +89,19 @@ func newRig(t *testing.T, registries ...string) *rig {
 	h.config.Host.Root, h.config.Hibernate.Dir = filepath.Join(dir, "root"), filepath.Join(dir, "images")
 	h.config.Host.PublicURL, h.config.QHAna.Registries = "http://"+h.listen, registries
 	h.config.Webhooks.Allow = []string{"127.0.0.0/8"}
-	objective := configs.DefaultPlugin()
-	objective.Callsign, objective.Executable, objective.StartMode = "Objective", filepath.Join(bin, "objective"), configs.StartActivated
-	inviter := objective
-	inviter.Callsign, inviter.Executable = "Inviter", filepath.Join(bin, "inviter")
-	h.config.Plugins = []configs.Plugin{objective, inviter}
+	inviter := objective("Inviter", configs.StartActivated)
+	inviter.Executable = filepath.Join(bin, "inviter")
+	h.config.Plugins = append([]configs.Plugin{objective("Objective", configs.StartActivated), inviter}, plugins...)
 	h.startOn(l)
 	t.Cleanup(h.stop)
 	return h
+}
+
+// objective returns an instance of the plugin.
+func objective(callsign string, mode configs.StartMode) configs.Plugin {
+	p := configs.DefaultPlugin()
+	p.Callsign, p.Executable, p.StartMode = callsign, filepath.Join(bin, "objective"), mode
+	return p
 }
 
 // listenAt listens at an address.

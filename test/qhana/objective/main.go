@@ -11,12 +11,12 @@ import (
 	"html"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
 
 	"dormouse/plugins/sdk"
-	"dormouse/shell/shellpb"
 )
 
 func main() { sdk.Serve(&objective{problems: make(map[string]*problem)}) }
@@ -45,24 +45,29 @@ var (
 	_ sdk.WebServer  = (*objective)(nil)
 )
 
+// Information describes the plugin. With the variable OBJECTIVE_ENTRY others can start its own work,
+// too.
 func (o *objective) Information() sdk.Information {
-	return sdk.Information{Name: "objective", Description: "Objective functions for minimizers"}
+	about := sdk.Information{Name: "objective", Description: "Objective functions for minimizers", Version: sdk.Version{Major: 1}}
+	if os.Getenv("OBJECTIVE_ENTRY") != "" {
+		about.Profile.Entry = &sdk.EntryPoint{Kind: sdk.Processing}
+	}
+	return about
 }
 
 // Initialize makes the virtual plugin.
 func (o *objective) Initialize(ctx context.Context, in *sdk.Instance) error {
-	_, err := shellpb.NewVirtualsClient(in.Host.Conn("")).CreateVirtual(ctx, &shellpb.CreateVirtualRequest{Plugin: &shellpb.VirtualPlugin{
-		Callsign: child,
-		Profile: &shellpb.Profile{
-			Title: "Hinge loss", Name: "hinge-loss", Version: "0.2.0-snapshot", Description: "How far weights are from the best",
-			Tags: []string{"objective-function"},
-			Entry: &shellpb.EntryPoint{
-				Kind:   shellpb.EntryKindOf("interaction"),
-				Schema: []byte(`{"type":"object","properties":{"c":{"type":"number","title":"Factor","exclusiveMinimum":0,"default":1}},"required":["c"]}`),
-			},
+	if os.Getenv("OBJECTIVE_ENTRY") != "" {
+		return nil
+	}
+	return in.Host.CreateVirtual(ctx, sdk.Virtual{
+		Callsign: child, Title: "Hinge loss", Name: "hinge-loss", Version: "0.2.0-snapshot", Description: "How far weights are from the best",
+		Tags: []string{"objective-function"},
+		Entry: &sdk.EntryPoint{
+			Kind:   sdk.Interaction,
+			Schema: json.RawMessage(`{"type":"object","properties":{"c":{"type":"number","title":"Factor","exclusiveMinimum":0,"default":1}},"required":["c"]}`),
 		},
-	}})
-	return err
+	})
 }
 
 func (o *objective) Deinitialize(context.Context, sdk.Reason) error { return nil }
@@ -71,7 +76,7 @@ func (o *objective) Deinitialize(context.Context, sdk.Reason) error { return nil
 // is told to end.
 func (o *objective) RunTask(ctx context.Context, t *sdk.Task) error {
 	p := &problem{}
-	if err := json.Unmarshal(t.Parameters, &struct{ C *float64 }{&p.c}); err != nil {
+	if err := json.Unmarshal(t.Parameters, &struct{ C *float64 }{&p.c}); err != nil && len(t.Parameters) > 0 {
 		return err
 	}
 	if err := t.Log(ctx, "waits for data"); err != nil {
