@@ -38,6 +38,10 @@ const (
 	probeEvent   Event = "probe"
 )
 
+// Requires returns the callsigns of the instances that must be active for this one to be. The
+// caller must not change them.
+func (s *Shell) Requires() []string { return s.config.Load().Requires }
+
 // ActivateIfWaiting activates an instance that waits for its requirements, if all are met
 // now, for the reason of the request that made the instance wait. It does nothing to an
 // instance in another state, and returns ErrPending if a requirement is still not met. The

@@ -184,25 +184,12 @@ func (s *Shell) Callsign() string { return s.callsign }
 // Config returns the present configuration of the instance.
 func (s *Shell) Config() configs.Plugin { return *s.config.Load() }
 
-// Requires returns the callsigns of the instances that must be active for this one to be. The
-// caller must not change them.
-func (s *Shell) Requires() []string { return s.config.Load().Requires }
-
 // Unstartable returns why the instance is not activated, nil for an instance that may be.
 func (s *Shell) Unstartable() error {
 	if s.unstartable != nil {
 		return s.unstartable
 	}
 	return s.refusal()
-}
-
-// LogLines returns the last lines that the plugin has written since that time, oldest first;
-// none for a built-in. A time after the end of a plugin leaves its lines out.
-func (s *Shell) LogLines(since time.Time) []string {
-	if s.process == nil {
-		return nil
-	}
-	return s.process.LogLines(since)
 }
 
 // Close makes the shell refuse every operation but Deactivate, gives up an activation that
@@ -459,25 +446,4 @@ func (s *Shell) isClosing() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closing
-}
-
-// information returns the plugin's description of itself, without the configuration's lists.
-func (s *Shell) information() Information {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.info
-}
-
-// setInformation replaces the plugin's description of itself.
-func (s *Shell) setInformation(i Information) {
-	s.mu.Lock()
-	same := s.info.describesLike(i)
-	s.info = i
-	s.mu.Unlock()
-	if !same || s.declared != nil {
-		s.contract.Store(newContractOrNil(s.profileNow()))
-	}
-	if !same {
-		s.onDescribed()
-	}
 }

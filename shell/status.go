@@ -147,3 +147,33 @@ func (s *Shell) StateAndControl() (state State, control statecontrol.State) {
 	defer s.mu.Unlock()
 	return s.state, s.control
 }
+
+// information returns the plugin's description of itself, without the configuration's lists.
+func (s *Shell) information() Information {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.info
+}
+
+// setInformation replaces the plugin's description of itself.
+func (s *Shell) setInformation(i Information) {
+	s.mu.Lock()
+	same := s.info.describesLike(i)
+	s.info = i
+	s.mu.Unlock()
+	if !same || s.declared != nil {
+		s.contract.Store(newContractOrNil(s.profileNow()))
+	}
+	if !same {
+		s.onDescribed()
+	}
+}
+
+// LogLines returns the last lines that the plugin has written since that time, oldest first;
+// none for a built-in. A time after the end of a plugin leaves its lines out.
+func (s *Shell) LogLines(since time.Time) []string {
+	if s.process == nil {
+		return nil
+	}
+	return s.process.LogLines(since)
+}

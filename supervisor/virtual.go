@@ -334,18 +334,13 @@ func (s *Supervisor) checkNewVirtual(v Virtual) error {
 	if len(s.virtuals.of(v.Parent)) >= MaxVirtuals {
 		return fmt.Errorf("%w: %s has %d; remove some", ErrTooManyVirtuals, v.Parent, MaxVirtuals)
 	}
-	if source, ok := findSource(*s.definitions.sources.Load(), v.Callsign); ok {
+	if source, ok := findEqualFold(*s.definitions.sources.Load(), v.Callsign); ok {
 		return fmt.Errorf("%w: %s names it", ErrExists, sourceText(source))
 	}
 	if err := s.checkNewCallsign(v.Callsign); err != nil {
 		return err
 	}
 	return s.checkNameAndVersion(v)
-}
-
-// findSource returns the source of the instance that has the callsign, in upper or lower case.
-func findSource(sources map[string]string, callsign string) (source string, found bool) {
-	return findEqualFold(sources, callsign)
 }
 
 // checkNameAndVersion returns ErrExists if another plugin has name and version of the definition:
