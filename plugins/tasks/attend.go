@@ -103,7 +103,7 @@ func (t *Tasks) attendOnce(ctx context.Context, callsign string) error {
 
 // due is what a plugin is to be asked about one of its tasks.
 type due struct {
-	task   *taskspb.Task
+	task   *taskspb.Task // without its parts
 	run    bool
 	cancel bool
 	submit *taskspb.Step
@@ -118,17 +118,9 @@ func (t *Tasks) due(ctx context.Context, callsign string) (all []due, err error)
 			if err != nil {
 				break
 			}
-			d := due{run: r.life != life || r.task.GetStarted() == nil}
+			d := due{task: r.task, run: r.life != life || r.task.GetStarted() == nil}
 			d.cancel = r.task.GetCancelled() && !d.run && !t.owners.wasTold(r.task.GetId())
-			if d.task, err = readWhole(tx, r.task.GetId(), true); err != nil {
-				break
-			}
-			for _, s := range d.task.GetSteps() {
-				if s.GetSubmitted() {
-					d.submit = s
-				}
-			}
-			if d.run || d.cancel || d.submit != nil {
+			if d.submit, err = submittedStep(tx, r.n); err == nil && (d.run || d.cancel || d.submit != nil) {
 				all = append(all, d)
 			}
 		}

@@ -30,6 +30,15 @@ func readSteps(tx *store.Tx, n int64, forOwner bool) (steps []*taskspb.Step, err
 	return steps, rows.Err()
 }
 
+// submittedStep returns the step whose values the plugin has not taken yet, nil for none.
+func submittedStep(tx *store.Tx, n int64) (*taskspb.Step, error) {
+	s, err := scanStep(tx.QueryRow("SELECT step, cleared, submitted, given FROM task_steps WHERE task = ? AND submitted", n))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, nil
+	}
+	return s, err
+}
+
 // scanStep reads one step with its values.
 func scanStep(row scanner) (*taskspb.Step, error) {
 	var raw, given []byte
