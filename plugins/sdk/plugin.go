@@ -1,7 +1,8 @@
 // Package sdk is for authors of plugins. A plugin is a Go type with two methods,
 // Initialize and Deinitialize, which main passes to Serve. It can do more by
 // implementing Describer, Dispatcher, Processor, TaskRunner, Suspender, BeforeCheckpointer,
-// AfterRestorer, WebServer or Registrar; Serve checks for these interfaces once, when it starts.
+// AfterRestorer, WebServer, VirtualOperator or Registrar; Serve checks for these interfaces once,
+// when it starts.
 //
 // The host may hibernate a plugin whenever the plugin is suspended and no call is
 // running. Its process, with all its children and threads, is then stored as files

@@ -37,8 +37,8 @@ type Virtual struct {
 	State State
 }
 
-// VirtualOperator is a plugin that lets clients operate its virtual plugins. The parent that is
-// not one refuses them all operations.
+// VirtualOperator is a plugin that lets clients operate its virtual plugins. A parent that is not
+// one refuses all operations.
 type VirtualOperator interface {
 	// OperateVirtual is asked before a client's operation on a virtual plugin. An error refuses
 	// it, and its text is told to the client. The host does the operation afterwards. It does
