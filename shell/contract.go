@@ -3,6 +3,7 @@ package shell
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"dormouse/internal/schema"
 	"dormouse/shell/shellpb"
@@ -132,7 +133,7 @@ func (p Profile) with(other Profile) Profile {
 
 // withOthers returns own, then those of others whose keys are not among the keys of own.
 func withOthers[E any](own, others []E, key func(E) string) []E {
-	all := append([]E(nil), own...)
+	all := slices.Clone(own)
 	known := make(map[string]bool)
 	for _, e := range own {
 		known[key(e)] = true

@@ -99,7 +99,7 @@ func (s *Shell) Endpoint(httpMethod, path string) (Endpoint, bool) {
 // not got it, with when to try again if that is known; 504 if no answer came in time; else 502.
 func (s *Shell) refuseRequest(w http.ResponseWriter, err error) {
 	asleep, sleepsOn := errors.AsType[*AsleepError](err)
-	answer, isAnswer := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // an error that only wraps a status is the host's
+	answer, isAnswer := err.(interface{ GRPCStatus() *status.Status })
 	code, why := http.StatusBadGateway, " failed"
 	switch {
 	case sleepsOn:

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -40,7 +41,7 @@ func (webEcho) Serve(stream webpb.Web_ServeServer) error {
 	length := len(first.GetBody())
 	for {
 		part, err := stream.Recv()
-		if err == io.EOF { //nolint:errorlint // gRPC's own
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -187,7 +188,7 @@ func TestPluginWebOverNet(t *testing.T) {
 	h := newWebHost(t)
 	client := h.server.Client()
 	for _, length := range []int{0, 1000, 1001, 5} {
-		answer, err := client.Post(h.server.URL+"/Service/Plain/x", "application/octet-stream", io.MultiReader(bytes.NewReader(make([]byte, length)))) //nolint:noctx // it is answered
+		answer, err := client.Post(h.server.URL+"/Service/Plain/x", "application/octet-stream", io.MultiReader(bytes.NewReader(make([]byte, length))))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -55,7 +55,7 @@ func (s webServer) Serve(stream webpb.Web_ServeServer) (err error) {
 	defer func() {
 		switch v := recover(); v {
 		case nil:
-		case http.ErrAbortHandler: //nolint:errorlint // net/http compares it so, too
+		case http.ErrAbortHandler:
 			err = status.Error(codes.Aborted, "the plugin broke the answer off")
 		default:
 			panic(v)

@@ -227,7 +227,7 @@ func TestAnswerInParts(t *testing.T) {
 		}
 		return nil
 	})
-	got, err := r.Client().Get(r.URL + "/a/b") //nolint:noctx // the test ends it
+	got, err := r.Client().Get(r.URL + "/a/b")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +288,7 @@ func TestPluginDiesInTheMiddle(t *testing.T) {
 		}
 		return status.Error(codes.Internal, "died")
 	})
-	got, err := r.Client().Get(r.URL + "/a/b") //nolint:noctx // it is answered
+	got, err := r.Client().Get(r.URL + "/a/b")
 	if err != nil {
 		t.Fatal(err)
 	}
