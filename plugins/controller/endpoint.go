@@ -47,7 +47,7 @@ func (f *Front) serveEndpoint(w http.ResponseWriter, r *http.Request, from calle
 		http.Error(w, sh.Callsign()+" is not ready; try again", http.StatusServiceUnavailable)
 		return
 	}
-	if r.ContentLength != 0 && !mayReadAnyBody(r) && !(e.TakesForms && isFromOwnPage(r)) {
+	if mayRead := mayReadAnyBody(r) || e.TakesForms && isFromOwnPage(r); r.ContentLength != 0 && !mayRead {
 		const why = "a body from a web page needs a header Content-Type that is not a form's, such as application/octet-stream"
 		f.audit.LogRejected(r.RemoteAddr, why)
 		http.Error(w, why, http.StatusUnsupportedMediaType)

@@ -73,7 +73,7 @@ func (webEcho) Serve(stream webpb.Web_ServeServer) error {
 // bytes. The plugin's methods return their caller.
 func newWebHost(t *testing.T, rows ...configs.Access) *host {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "cw")
+	dir, err := os.MkdirTemp("", "cw") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -85,8 +85,11 @@ func newWebHost(t *testing.T, rows ...configs.Access) *host {
 	}
 	server := grpc.NewServer()
 	webpb.RegisterWebServer(server, webEcho{})
-	served := make(chan error)
-	go func() { served <- server.Serve(l) }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = server.Serve(l) // Stop ends it
+	}()
 	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

@@ -53,6 +53,13 @@ func exchange(t *testing.T, p Plugin, parts ...*webpb.Request) ([]*webpb.Respons
 	}
 }
 
+// flush sends what a handler has written.
+func flush(w http.ResponseWriter) {
+	if f, ok := w.(http.Flusher); ok {
+		f.Flush()
+	}
+}
+
 // headers returns the headers of an answer.
 func headers(head *webpb.ResponseHead) http.Header {
 	all := make(http.Header)
@@ -98,10 +105,10 @@ func TestWebAnswerInParts(t *testing.T) {
 		"nothing": {func(http.ResponseWriter, *http.Request) {}, []int{0}},
 		"flushed": {func(w http.ResponseWriter, _ *http.Request) {
 			_, _ = w.Write([]byte("a"))
-			w.(http.Flusher).Flush()
+			flush(w)
 			_, _ = w.Write([]byte("bc"))
 		}, []int{1, 2}},
-		"flushed only": {func(w http.ResponseWriter, _ *http.Request) { w.(http.Flusher).Flush(); w.(http.Flusher).Flush() }, []int{0}},
+		"flushed only": {func(w http.ResponseWriter, _ *http.Request) { flush(w); flush(w) }, []int{0}},
 		"by a controller": {func(w http.ResponseWriter, _ *http.Request) {
 			if err := http.NewResponseController(w).Flush(); err != nil {
 				panic(err)
@@ -159,7 +166,7 @@ func TestWebErrors(t *testing.T) {
 func TestWebEndsWithItsClient(t *testing.T) {
 	ended := make(chan error, 2)
 	p := &serving{HandlerFunc: func(w http.ResponseWriter, r *http.Request) {
-		w.(http.Flusher).Flush()
+		flush(w)
 		<-r.Context().Done()
 		ended <- r.Context().Err()
 		_, err := r.Body.Read(make([]byte, 1))

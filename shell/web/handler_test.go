@@ -74,7 +74,7 @@ type rig struct {
 
 func newRig(t *testing.T, serve func(*webpb.RequestHead, webpb.Web_ServeServer, []byte) error) *rig {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "web")
+	dir, err := os.MkdirTemp("", "web") //nolint:usetesting // the name of t.TempDir may be too long for a socket in it
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,8 +86,11 @@ func newRig(t *testing.T, serve func(*webpb.RequestHead, webpb.Web_ServeServer, 
 	}
 	r := &rig{grpc: grpc.NewServer()}
 	webpb.RegisterWebServer(r.grpc, plugin{serve: serve})
-	served := make(chan error)
-	go func() { served <- r.grpc.Serve(l) }()
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		_ = r.grpc.Serve(l) // Stop ends it
+	}()
 	conn, err := grpc.NewClient("unix:"+path, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)
@@ -116,8 +119,15 @@ type stoppableBody struct {
 
 func (b *stoppableBody) Close() error { b.stop(); return nil }
 
+// received is an answer without its body.
+type received struct {
+	StatusCode    int
+	Header        http.Header
+	ContentLength int64
+}
+
 // ask sends a request, and returns the answer with its body.
-func (r *rig) ask(t *testing.T, method, path string, body io.Reader, headers ...string) (*http.Response, string) {
+func (r *rig) ask(t *testing.T, method, path string, body io.Reader, headers ...string) (received, string) {
 	t.Helper()
 	q, err := http.NewRequestWithContext(t.Context(), method, r.URL+path, body)
 	if err != nil {
@@ -135,7 +145,7 @@ func (r *rig) ask(t *testing.T, method, path string, body io.Reader, headers ...
 	if err != nil {
 		t.Fatal(err)
 	}
-	return answer, string(text)
+	return received{answer.StatusCode, answer.Header, answer.ContentLength}, string(text)
 }
 
 func TestRequestAndAnswer(t *testing.T) {
@@ -281,8 +291,7 @@ func TestClientGoesAway(t *testing.T) {
 
 // TestPluginDiesInTheMiddle has the client see that the answer is not whole.
 func TestPluginDiesInTheMiddle(t *testing.T) {
-	var r *rig
-	r = newRig(t, func(_ *webpb.RequestHead, stream webpb.Web_ServeServer, _ []byte) error {
+	r := newRig(t, func(_ *webpb.RequestHead, stream webpb.Web_ServeServer, _ []byte) error {
 		if err := answer(stream, 200, "half"); err != nil {
 			return err
 		}
