@@ -118,9 +118,13 @@ func touch(tx *store.Tx, owner string, r *taskspb.UpdateRequest, progress []byte
 	if r.GetQuiet() != nil {
 		w.quiet = r.GetQuiet().AsDuration()
 	}
-	_, err = tx.Exec(`UPDATE tasks SET revision = ?, changed = ?, log_bytes = ?, waits = ?, quiet = ?,
-		progress = coalesce(?, progress), resumes = coalesce(?, resumes), title = coalesce(?, title) WHERE n = ?`,
-		int64(w.revision), time.Now().UnixMilli(), w.logBytes, w.waits, w.quiet.Milliseconds(), given(progress), r.Resumes, r.Title, w.n)
+	now := time.Now().UnixMilli()
+	_, err = tx.Exec("UPDATE tasks SET revision = ?, changed = ?, log_bytes = ?, progress = coalesce(?, progress) WHERE n = ?",
+		int64(w.revision), now, w.logBytes, given(progress), w.n)
+	if err == nil && (r.Waits != nil || r.GetQuiet() != nil || r.Resumes != nil || r.Title != nil) {
+		_, err = tx.Exec("UPDATE tasks SET waits = ?, quiet = ?, resumes = coalesce(?, resumes), title = coalesce(?, title) WHERE n = ?",
+			w.waits, w.quiet.Milliseconds(), r.Resumes, r.Title, w.n)
+	}
 	return w, err
 }
 
