@@ -35,6 +35,7 @@ func (f *Follows) attendUntilDone(ctx context.Context, l *live) {
 		select {
 		case f.places <- struct{}{}:
 		case <-ctx.Done():
+			f.endAttending(l, 0, nil)
 			return
 		}
 		later, err := f.attend(ctx, l)
@@ -154,25 +155,24 @@ func (f *Follows) readOther(ctx context.Context, l *link) (*taskspb.Task, error)
 	if webhook := f.Callback(l.token); !l.subscribed && webhook != "" {
 		err := f.Elsewhere.Subscribe(ctx, l.other, webhook)
 		if err == nil {
-			l.subscribed = true
-			err = f.put(ctx, l)
+			err = f.change(ctx, l, func(l *link) { l.subscribed = true })
 		}
 		if err != nil { // it is read each minute all the same
 			f.Log.Debug().Err(err).Str("task", l.other).Msg("a followed task does not take a webhook")
 		}
 	}
 	t, err := f.Elsewhere.Read(ctx, l.other)
-	was, now := l.lost, time.Now().UnixMilli()
+	lost, now := l.lost, time.Now().UnixMilli()
 	switch {
 	case err == nil:
-		l.lost = 0
-	case was == 0 || was > now: // or the clock has been set back
-		l.lost = now
-	case now-was > vanishedAfter.Milliseconds() && !errors.Is(err, ErrVanished):
+		lost = 0
+	case lost == 0 || lost > now: // or the clock has been set back
+		lost = now
+	case now-lost > vanishedAfter.Milliseconds() && !errors.Is(err, ErrVanished):
 		return nil, fmt.Errorf("%w: it was out of reach for %s: %w", ErrVanished, vanishedAfter, err)
 	}
-	if l.lost != was {
-		err = errors.Join(err, f.put(ctx, l))
+	if l.lost != lost {
+		err = errors.Join(err, f.change(ctx, l, func(l *link) { l.lost = lost }))
 	}
 	return t, err
 }
@@ -202,8 +202,9 @@ func (f *Follows) bringSteps(ctx context.Context, l *link, other *taskspb.Task) 
 		if err := f.bring(ctx, *l, &taskspb.FollowedRequest{State: other, Step: s}); err != nil {
 			return err
 		}
+		asked := l.asked
 		err := f.change(ctx, l, func(l *link) {
-			if !slices.Contains(l.brought, s.GetId()) {
+			if l.asked == asked && !slices.Contains(l.brought, s.GetId()) {
 				l.brought = append(l.brought, s.GetId())
 			}
 		})
@@ -233,15 +234,14 @@ func (f *Follows) isAt(s *taskspb.Step, address string) bool {
 	return OriginOf(s.GetHref()) == OriginOf(address)
 }
 
-// bringEnd brings the plugin the end of the other task, and then leaves that alone.
+// bringEnd brings the plugin the end of the other task, and then leaves that alone, unless the
+// plugin has asked anew meanwhile: it may have begun another life.
 func (f *Follows) bringEnd(ctx context.Context, l link, other *taskspb.Task, reason string) error {
 	if err := f.bring(ctx, l, &taskspb.FollowedRequest{State: other, Reason: reason}); err != nil {
 		return err
 	}
-	if l.subscribed && other == nil {
-		l.subscribed = false // there is nothing to unsubscribe from
-	}
-	return f.change(ctx, &l, func(l *link) { l.ended = true })
+	asked := l.asked
+	return f.change(ctx, &l, func(l *link) { l.ended = l.asked == asked })
 }
 
 // bring calls Worker.Followed. A plugin that sleeps is woken. The error is nil if the plugin has
@@ -256,11 +256,6 @@ func (f *Follows) bring(ctx context.Context, l link, r *taskspb.FollowedRequest)
 		f.Log.Warn().Str("callsign", l.callsign).Str("task", l.task).Msg("cannot bring a followed task: " + refused)
 	}
 	return err
-}
-
-// put writes a link.
-func (f *Follows) put(ctx context.Context, l *link) error {
-	return f.Store.Update(ctx, func(tx *store.Tx) error { return l.put(tx) })
 }
 
 // change changes a link as it is on disk now, and l with it. A link that is gone stays gone.

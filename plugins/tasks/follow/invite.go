@@ -35,7 +35,7 @@ func (f *Follows) Invite(ctx context.Context, owner string, r *taskspb.InviteReq
 		return nil, err
 	}
 	if has := stepOf(own, l.step); !made && has != nil {
-		return has, nil
+		return has, f.askAnew(ctx, l)
 	}
 	entry, err := f.entryOf(ctx, r.GetPlugin(), l.token)
 	if err == nil {
@@ -91,16 +91,27 @@ func (f *Follows) Follow(ctx context.Context, owner string, r *taskspb.FollowReq
 			return nil, err
 		}
 	}
-	made, err := f.make(ctx, &l, "other = ?", other)
-	if err == nil && !made {
-		// the plugin asks anew, perhaps in another life: it is brought again what is still so
-		err = f.change(ctx, &l, func(l *link) { l.brought, l.ended = nil, false })
+	_, err := f.make(ctx, &l, "other = ?", other)
+	if err == nil {
+		err = f.askAnew(ctx, l)
 	}
 	if err != nil {
 		return nil, err
 	}
-	f.add(l)
 	return &taskspb.FollowResponse{Other: l.other}, nil
+}
+
+// askAnew has a link looked at for which a plugin has asked, perhaps again in another life: it is
+// brought again what is still so.
+func (f *Follows) askAnew(ctx context.Context, l link) error {
+	err := f.change(ctx, &l, func(l *link) {
+		l.brought, l.ended = nil, false
+		l.asked++
+	})
+	if err == nil {
+		f.add(l)
+	}
+	return err
 }
 
 // pendingTaskOf returns a task of the owner that is pending.

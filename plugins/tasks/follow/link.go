@@ -22,6 +22,7 @@ CREATE TABLE follows (
 	excepted   TEXT NOT NULL,    -- a JSON list of step ids
 	brought    TEXT NOT NULL,    -- a JSON list of the step ids that the plugin was brought
 	ended      INTEGER NOT NULL, -- the plugin was brought the end
+	asked      INTEGER NOT NULL, -- how often the plugin has asked for it
 	subscribed INTEGER NOT NULL, -- the webhook is told of the other task
 	lost       INTEGER NOT NULL  -- since when it is out of reach, in milliseconds since 1970; 0 if it is not
 );
@@ -36,7 +37,7 @@ type link struct {
 	prefix                string
 	except, brought       []string
 	ended, subscribed     bool
-	lost                  int64
+	asked, lost           int64
 }
 
 // isElsewhere reports whether the other task is at an address elsewhere.
@@ -47,7 +48,7 @@ func (l link) isExcepted(step string) bool {
 	return slices.Contains(l.except, step) || slices.Contains(l.except, "*")
 }
 
-const linkColumns = "n, task, callsign, other, step, origin, token, prefix, excepted, brought, ended, subscribed, lost"
+const linkColumns = "n, task, callsign, other, step, origin, token, prefix, excepted, brought, ended, asked, subscribed, lost"
 
 // readLinks returns the links for which the condition holds, oldest first; all without one.
 func readLinks(tx *store.Tx, condition string, args ...any) (all []link, err error) {
@@ -62,7 +63,7 @@ func readLinks(tx *store.Tx, condition string, args ...any) (all []link, err err
 	for rows.Next() {
 		var l link
 		var except, brought string
-		err := rows.Scan(&l.n, &l.task, &l.callsign, &l.other, &l.step, &l.origin, &l.token, &l.prefix, &except, &brought, &l.ended, &l.subscribed, &l.lost)
+		err := rows.Scan(&l.n, &l.task, &l.callsign, &l.other, &l.step, &l.origin, &l.token, &l.prefix, &except, &brought, &l.ended, &l.asked, &l.subscribed, &l.lost)
 		if err == nil {
 			err = json.Unmarshal([]byte(except), &l.except)
 		}
@@ -79,13 +80,13 @@ func readLinks(tx *store.Tx, condition string, args ...any) (all []link, err err
 
 // put writes a link; one without a number is new and gets one.
 func (l *link) put(tx *store.Tx) error {
-	values := []any{l.task, l.callsign, l.other, l.step, l.origin, l.token, l.prefix, listText(l.except), listText(l.brought), l.ended, l.subscribed, l.lost}
+	values := []any{l.task, l.callsign, l.other, l.step, l.origin, l.token, l.prefix, listText(l.except), listText(l.brought), l.ended, l.asked, l.subscribed, l.lost}
 	if l.n == 0 {
-		return tx.QueryRow(`INSERT INTO follows (task, callsign, other, step, origin, token, prefix, excepted, brought, ended, subscribed, lost)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`, values...).Scan(&l.n)
+		return tx.QueryRow(`INSERT INTO follows (task, callsign, other, step, origin, token, prefix, excepted, brought, ended, asked, subscribed, lost)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`, values...).Scan(&l.n)
 	}
 	_, err := tx.Exec(`UPDATE follows SET task = ?, callsign = ?, other = ?, step = ?, origin = ?, token = ?, prefix = ?, excepted = ?, brought = ?,
-		ended = ?, subscribed = ?, lost = ? WHERE n = ?`, append(values, l.n)...)
+		ended = ?, asked = ?, subscribed = ?, lost = ? WHERE n = ?`, append(values, l.n)...)
 	return err
 }
 
