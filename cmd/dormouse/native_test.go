@@ -93,7 +93,14 @@ func TestNativeSocketHandedOver(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), testPatience)
 	defer cancel()
-	if all, err := c.Controller().Services(ctx, &controllerpb.ServicesRequest{}); err != nil || len(all.GetServices()) != 6 { // three plugins, and three parts of the host
+	all, err := c.Controller().Services(ctx, &controllerpb.ServicesRequest{})
+	plugins := 0
+	for _, s := range all.GetServices() {
+		if s.GetLocator() != "" { // not a part of the host
+			plugins++
+		}
+	}
+	if err != nil || plugins != 3 {
 		t.Errorf("got %v, %v", all, err)
 	}
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Echo        activated") // the front was bound as ever

@@ -52,13 +52,22 @@ func (h *Host) StopTellingRegistries() { h.telling.stop() }
 // telling is how a host tells plugin registries of its plugins, while it does.
 type telling struct {
 	stopListening func() // to the supervisor
-	cancel        context.CancelFunc
 	running       sync.WaitGroup
+
+	mu      sync.Mutex // guards the fields below
+	stopped bool
+	cancel  context.CancelFunc // nil before start
 }
 
-// start tells the registries of q until stop. A nil telling does nothing.
+// start tells the registries of q until stop, unless that was called before. A nil telling does
+// nothing.
 func (t *telling) start(q *qhana.QHAna) {
 	if t == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.stopped {
 		return
 	}
 	var ctx context.Context
@@ -72,9 +81,12 @@ func (t *telling) stop() {
 		return
 	}
 	t.stopListening()
+	t.mu.Lock()
+	t.stopped = true
 	if t.cancel != nil {
 		t.cancel()
 	}
+	t.mu.Unlock()
 	t.running.Wait()
 }
 

@@ -188,10 +188,10 @@ func (b *Backend) PutImageBack(generation uint64) (putBack uint64, err error) {
 		}
 	}
 	aside, err := b.imageDir.Aside(generation)
-	if err == nil {
-		err = aside.CheckFitsHost(b.host.Engine)
-	}
 	if err != nil {
+		return 0, fmt.Errorf("generation %d is not aside: %w", generation, err)
+	}
+	if err := aside.CheckFitsHost(b.host.Engine); err != nil {
 		return 0, fmt.Errorf("generation %d stays aside: %w", generation, err)
 	}
 	if err := b.imageDir.PutBack(generation); err != nil {
