@@ -96,7 +96,11 @@ func newLive(t *testing.T, configuration string, others ...string) *live {
 	return r
 }
 
+// Transition notes the steps of the plugins and the Monitor, not those of other parts of the host.
 func (r *live) Transition(t shell.Transition) {
+	if sh, found := r.Shell(t.Callsign); found && sh.IsBuiltIn() && t.Callsign != "Monitor" {
+		return
+	}
 	if t.From != t.To && (t.To == shell.Activated || t.To == shell.Deactivated || t.To == shell.Hibernated) {
 		r.heard <- fmt.Sprintf("%s %s, %s", t.Callsign, t.To, t.Reason)
 	}
