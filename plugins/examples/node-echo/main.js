@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 // node-echo is a plugin in JavaScript: it returns its parameters, counts, and shows
-// every service of the contract in docs/plugins.md. It needs no SDK, only a gRPC
-// server and the two .proto files.
+// every service of the contract in docs/plugins.md; survey.js has its tasks. It needs
+// no SDK, only a gRPC server and the .proto files.
 'use strict';
 
 const path = require('node:path');
 const grpc = require('@grpc/grpc-js');
 const loader = require('@grpc/proto-loader');
+const { Host, Surveys } = require('./survey');
 
 const COOKIE = '88703c9f7715bb1a8e95f2c89af309de';
 const MAX_MESSAGE = 8 << 20;
@@ -17,6 +18,8 @@ const root = path.join(__dirname, '../../..');
 const { dormouse } = grpc.loadPackageDefinition(loader.loadSync([
   path.join(root, 'shell/shellpb/shell.proto'),
   path.join(root, 'statecontrol/statecontrolpb/statecontrol.proto'),
+  path.join(root, 'plugins/state/statepb/state.proto'),
+  path.join(root, 'plugins/tasks/taskspb/tasks.proto'),
 ], { keepCase: true, longs: Number, enums: String, defaults: true }));
 
 // log writes a line of JSON, which reaches the host's log with its level and fields.
@@ -57,6 +60,8 @@ function varint(n) {
 
 let count = 0;
 let awake = 0; // how often it came back from a sleep
+const host = new Host(dormouse);
+const surveys = new Surveys(host);
 
 const methods = {
   echo: (params) => params,
@@ -70,6 +75,7 @@ const methods = {
     return { value: count };
   },
   get: () => ({ value: count, awake }),
+  survey: async (params) => ({ task: await surveys.create(params?.questions ?? []) }),
 };
 
 // Events are kept until the host has got them. After a broken connection or a sleep
@@ -127,7 +133,8 @@ const plugin = {
     name: 'node-echo',
     description: 'answers what it was asked, in JavaScript',
     version: { major: 1 },
-    services: ['dormouse.shell.v1.Dispatcher', 'dormouse.shell.v1.Hooks', 'dormouse.statecontrol.v1.StateControl'],
+    services: ['dormouse.shell.v1.Dispatcher', 'dormouse.shell.v1.Hooks', 'dormouse.statecontrol.v1.StateControl',
+      'dormouse.tasks.v1.Worker'],
   }),
   Initialize: (call, answer) => {
     const text = call.request.configuration.toString();
@@ -137,6 +144,7 @@ const plugin = {
       return;
     }
     count = start;
+    host.socket = call.request.host_socket;
     enter('STATE_SUSPENDED');
     log('info', 'initialized', { start });
     answer(null, {});
@@ -149,14 +157,14 @@ const plugin = {
 };
 
 const dispatcher = {
-  Invoke: (call, answer) => {
+  Invoke: async (call, answer) => {
     const { method, params } = call.request;
     if (!Object.hasOwn(methods, method)) {
       answer(fail(grpc.status.UNIMPLEMENTED, `unknown method ${method}`, 53));
       return;
     }
     try {
-      const result = methods[method](params.length === 0 ? null : JSON.parse(params.toString()));
+      const result = await methods[method](params.length === 0 ? null : JSON.parse(params.toString()));
       answer(null, { result: Buffer.from(JSON.stringify(result)) });
     } catch (error) {
       answer(error.code === undefined ? fail(grpc.status.UNKNOWN, error.message, 1) : error);
@@ -179,8 +187,12 @@ const dispatcher = {
 };
 
 const hooks = {
-  BeforeCheckpoint: (call, answer) => answer(null, {}),
+  BeforeCheckpoint: async (call, answer) => {
+    await host.closeForSleep();
+    answer(null, {});
+  },
   AfterRestore: (call, answer) => {
+    host.openAfterSleep();
     const slept = call.request.slept;
     if (slept !== null && (Number(slept.seconds) > 0 || slept.nanos > 0)) awake++;
     emit('woke', { generation: call.request.generation });
@@ -237,6 +249,7 @@ function main() {
   server.addService(dormouse.shell.v1.Dispatcher.service, announcing(dispatcher));
   server.addService(dormouse.shell.v1.Hooks.service, announcing(hooks));
   server.addService(dormouse.statecontrol.v1.StateControl.service, announcing(control));
+  server.addService(dormouse.tasks.v1.Worker.service, announcing(surveys.worker));
   server.addService(health, { Check: (call, answer) => answer(null, serving) });
   server.addService(ending, {
     Shutdown: (call, answer) => {

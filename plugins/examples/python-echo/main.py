@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 """python-echo is a plugin in Python: it returns its parameters, counts, and
-shows every service of the contract in docs/plugins.md. It needs no SDK, only
-gRPC (Debian's python3-grpcio and python3-protobuf) and the messages that protoc
-makes of the two .proto files.
+shows every service of the contract in docs/plugins.md; survey.py has its tasks.
+It needs no SDK, only gRPC (Debian's python3-grpcio and python3-protobuf) and the
+messages that protoc makes of the .proto files.
 """
 
 import collections
@@ -18,6 +18,8 @@ from google.protobuf import any_pb2
 
 import shell_pb2 as shell
 import statecontrol_pb2 as statecontrol
+import survey
+import tasks_pb2 as tasks
 
 COOKIE = "88703c9f7715bb1a8e95f2c89af309de"
 MAX_MESSAGE = 8 << 20
@@ -189,7 +191,14 @@ class Plugin:
         self.lock = threading.Lock()
         self.count = 0
         self.awake = 0  # how often it woke
-        self.methods = {"echo": lambda params: params, "increment": self.increment, "get": self.get}
+        self.host = survey.Host()
+        self.surveys = survey.Surveys(self.host)
+        self.methods = {
+            "echo": lambda params: params,
+            "increment": self.increment,
+            "get": self.get,
+            "survey": self.survey,
+        }
 
     def increment(self, params):
         by = 1 if params is None else params.get("by")
@@ -205,6 +214,12 @@ class Plugin:
         with self.lock:
             return {"value": self.count, "awake": self.awake}
 
+    def survey(self, params):
+        try:
+            return {"task": self.surveys.create((params or {}).get("questions", []))}
+        except grpc.RpcError as error:
+            raise Failure(error.code(), error.details(), 1)
+
     # Plugin
 
     def information(self, request, context):
@@ -216,6 +231,7 @@ class Plugin:
                 "dormouse.shell.v1.Dispatcher",
                 "dormouse.shell.v1.Hooks",
                 "dormouse.statecontrol.v1.StateControl",
+                "dormouse.tasks.v1.Worker",
             ],
         )
 
@@ -224,6 +240,7 @@ class Plugin:
         if not isinstance(start, int):
             return shell.InitializeResponse(error="start must be a whole number")
         self.count = start
+        self.host.socket = request.host_socket
         self.control.enter(statecontrol.STATE_SUSPENDED)
         log("info", "initialized", start=start)
         return shell.InitializeResponse()
@@ -251,9 +268,11 @@ class Plugin:
     # Hooks
 
     def before_checkpoint(self, request, context):
+        self.host.close_for_sleep()
         return shell.BeforeCheckpointResponse()
 
     def after_restore(self, request, context):
+        self.host.open_after_sleep()
         if request.slept.ToNanoseconds() > 0:
             self.awake += 1
         self.events.emit("woke", {"generation": request.generation})
@@ -311,6 +330,13 @@ def services(plugin, shutdown):
             State=(control.state, statecontrol.StateRequest),
             Request=(control.request, statecontrol.RequestRequest),
             Watch=(control.watch, statecontrol.WatchRequest),
+        ),
+        service(
+            "dormouse.tasks.v1.Worker",
+            plugin.events,
+            Run=(plugin.surveys.run, tasks.RunRequest),
+            Submit=(plugin.surveys.submit, tasks.WorkerSubmitRequest),
+            Cancel=(plugin.surveys.cancel, tasks.WorkerCancelRequest),
         ),
         grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": check}),
         grpc.method_handlers_generic_handler("plugin.GRPCController", {"Shutdown": end}),
