@@ -44,7 +44,9 @@ func (t *Task) Ask(ctx context.Context, s Step, values any) error {
 			return fmt.Errorf("cannot wait for the step %s: %w", s.ID, context.Cause(ctx))
 		}
 	}
-	if err := t.SetWaits(ctx, false); err != nil {
+	waits = false
+	// The host clears the step too once it has the plugin's answer, which may come later.
+	if _, err := t.update(ctx, "go on with", &taskspb.UpdateRequest{ClearSteps: []string{s.ID}, Waits: &waits}); err != nil {
 		return err
 	}
 	if values == nil || len(raw) == 0 {
