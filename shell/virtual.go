@@ -252,6 +252,7 @@ func (s *Shell) DestroyVirtual(why Reason) {
 
 // refuseVirtual is the result of an operation that has no own way for a virtual plugin: none for
 // the host's checks, and otherwise an error that names the parent.
+// The parent's plugin is not asked, and not woken: only its whole process can sleep.
 func (s *Shell) refuseVirtual(event Event) error {
 	switch event {
 	case recheckEvent:
@@ -259,7 +260,9 @@ func (s *Shell) refuseVirtual(event Event) error {
 	case startEvent, probeEvent, Retire:
 		return nil
 	case Suspend, Resume:
-		return fmt.Errorf("cannot %s: %w: %w; ask for that of %s", event.verb(), ErrNoStateControl, ErrVirtual, s.Parent())
+		return fmt.Errorf("cannot %s: %w: %w and sleeps only with it; ask for that of %s", event.verb(), ErrNoStateControl, ErrVirtual, s.Parent())
+	case Hibernate:
+		return fmt.Errorf("cannot hibernate: %w: %w and sleeps only with it; ask for that of %s", ErrIllegalState, ErrVirtual, s.Parent())
 	default:
 		return fmt.Errorf("cannot %s: %w: %w; ask for that of %s", event.verb(), ErrIllegalState, ErrVirtual, s.Parent())
 	}

@@ -410,6 +410,38 @@ func TestParentIsAsked(t *testing.T) {
 	})
 }
 
+// A virtual plugin sleeps only with its parent: to suspend, resume or hibernate it alone is refused
+// with what to do instead, without a question to the parent, a wake, or a change.
+func TestVirtualSleepsOnlyWithItsParent(t *testing.T) {
+	run(t, parents, func(r *rig) {
+		r.closing()
+		ctx := r.Context()
+		r.Start(ctx)
+		r.create("P", "C")
+		r.plugins["P"].Connection = parentConn{answer: func(*shellpb.OperateVirtualRequest) error {
+			r.Error("the parent was asked")
+			return nil
+		}}
+		for _, state := range []shell.State{shell.Activated, shell.Hibernated} {
+			if state == shell.Hibernated {
+				r.must(r.putToSleep("P"))
+			}
+			c := r.shell("C")
+			for verb, err := range map[string]error{
+				"suspend":   c.Suspend(ctx, shell.Requested),
+				"resume":    c.Resume(ctx, shell.Requested),
+				"hibernate": c.Hibernate(ctx, shell.Requested, 0),
+			} {
+				if !errors.Is(err, shell.ErrVirtual) || !strings.Contains(err.Error(), "sleeps only with it; ask for that of P") {
+					r.Errorf("%s of a virtual plugin that is %s: %v", verb, state, err)
+				}
+			}
+			r.expectIs("P", state)
+			r.expectIs("C", state)
+		}
+	})
+}
+
 // The parent may remove a virtual plugin while it is asked whether it may be destroyed.
 func TestParentRemovesWhatItIsAskedFor(t *testing.T) {
 	run(t, parents, func(r *rig) {
