@@ -18,6 +18,9 @@ const (
 // PutBlob receives a blob.
 func (s service) PutBlob(stream grpc.ClientStreamingServer[statepb.PutBlobRequest, statepb.Blob]) error {
 	first, err := stream.Recv()
+	if errors.Is(err, io.EOF) {
+		return asStatus(fmt.Errorf("%w: the first message must have a start", ErrInvalid))
+	}
 	if err != nil {
 		return err
 	}

@@ -73,7 +73,7 @@ func (t *Tasks) Start(ctx context.Context, callsign, title string, parameters js
 func (t *Tasks) checkRuns(callsign string) error {
 	sh := t.shellOf(callsign)
 	if sh == nil {
-		return fmt.Errorf("%w: there is no instance %.64q", ErrUnknown, callsign)
+		return fmt.Errorf("%w: %.64q", ErrNoInstance, callsign)
 	}
 	switch {
 	case sh.IsBuiltIn():

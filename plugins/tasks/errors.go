@@ -16,6 +16,8 @@ import (
 var (
 	// ErrUnknown means that there is no such task, step or output, or none of the caller's own.
 	ErrUnknown = errors.New("there is no such task")
+	// ErrNoInstance means that there is no plugin of that callsign.
+	ErrNoInstance = errors.New("there is no such instance")
 	// ErrEnded means that the task has ended, and can't be changed any more.
 	ErrEnded = errors.New("the task has ended")
 	// ErrState means that the task is not in a state in which it can be changed so.
@@ -44,6 +46,7 @@ type answer struct {
 // answers has the answer for each error. The first one that an error matches counts.
 var answers = []answer{
 	{ErrUnknown, thunder.UnknownKey, codes.NotFound, http.StatusNotFound},
+	{ErrNoInstance, thunder.UnknownKey, codes.NotFound, http.StatusNotFound},
 	{ErrEnded, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict},
 	{ErrState, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict},
 	{ErrInvalid, thunder.BadRequest, codes.InvalidArgument, http.StatusUnprocessableEntity},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -57,7 +58,7 @@ func checkJSON(what string, raw []byte, limit int) error {
 	case len(raw) > limit:
 		return fmt.Errorf("%w: %s has %d bytes, at most %d may be", ErrTooLarge, what, len(raw), limit)
 	case len(raw) > 0 && !json.Valid(raw):
-		return fmt.Errorf("%w: %s is not JSON", ErrInvalid, what)
+		return fmt.Errorf("%w: %s must be JSON", ErrInvalid, what)
 	}
 	return nil
 }
@@ -90,6 +91,16 @@ func checkBySchema(what string, raw, text []byte) error {
 		return fmt.Errorf("%w: in %s %w", ErrInvalid, what, err)
 	}
 	return nil
+}
+
+// checkProgress returns an error unless the numbers are such that JSON has, and the unit is a name.
+func checkProgress(p *taskspb.Progress) error {
+	for _, n := range []float64{p.GetValue(), p.GetStart(), p.GetTarget()} {
+		if math.IsNaN(n) || math.IsInf(n, 0) {
+			return fmt.Errorf("%w: the progress must be of finite numbers, and not %v", ErrInvalid, n)
+		}
+	}
+	return checkName("the unit", p.GetUnit(), false)
 }
 
 // checkLinks returns an error unless each of the links has a type.

@@ -96,6 +96,8 @@ func TestMethodsRefuse(t *testing.T) {
 		`get {"wait":-1}`:        "wait must not be less than zero",
 		`start [`:                "the JSON ends too early",
 		`cancel {"task":"none"}`: `there is no such task: "none"`,
+
+		`start {"callsign":"Absent"}`: `there is no such instance: "Absent"`,
 	} {
 		method, params, _ := strings.Cut(call, " ")
 		_, err := backend{r.Tasks}.Invoke(t.Context(), shell.Call{Method: method, Params: json.RawMessage(params)})

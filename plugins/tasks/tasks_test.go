@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -126,6 +127,16 @@ func TestWrongLines(t *testing.T) {
 	got := strings.Split(r.task(id).GetLog(), "\n")
 	if len(got) != 5 || got[0] != "a\uFFFDb" || got[1] != "c\uFFFDd" || got[2] != "" || len(got[3]) > maxLine+len("…") || !strings.HasSuffix(got[3], "é…") {
 		t.Errorf("got %.60q", got)
+	}
+}
+
+// A progress that JSON has no number for is refused: the task could not be shown.
+func TestEndlessProgress(t *testing.T) {
+	r := newRig(t, setup{})
+	id := r.makeTask(nil).GetId()
+	for _, p := range []*taskspb.Progress{{Value: math.NaN()}, {Start: math.Inf(-1)}, {Target: math.Inf(1)}} {
+		_, err := r.update(t.Context(), "A", &taskspb.UpdateRequest{Task: id, Progress: p})
+		r.refused(err, ErrInvalid)
 	}
 }
 
@@ -252,7 +263,7 @@ func TestStart(t *testing.T) {
 		t.Errorf("it is %v", got)
 	}
 	_, err = r.Start(t.Context(), "nothing", "", nil)
-	r.refused(err, ErrUnknown)
+	r.refused(err, ErrNoInstance)
 	_, err = r.Start(t.Context(), Callsign, "", nil)
 	r.refused(err, ErrNoWorker)
 	_, err = r.Start(t.Context(), "A", "", json.RawMessage(`[1]`))

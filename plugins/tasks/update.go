@@ -56,7 +56,7 @@ func checkUpdate(r *taskspb.UpdateRequest) error {
 	if err := checkName("the title", r.GetTitle(), false); err != nil {
 		return err
 	}
-	if err := checkName("the unit", r.GetProgress().GetUnit(), false); err != nil {
+	if err := checkProgress(r.GetProgress()); err != nil {
 		return err
 	}
 	return checkJSON("the data", r.GetData(), MaxData)
