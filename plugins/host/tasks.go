@@ -15,6 +15,9 @@ func (h *Host) openTasks() (err error) {
 	o := tasks.Options{
 		Store: h.store, Dir: filepath.Join(h.options.Config.Host.Root, OutputsName), Config: h.options.Config.Tasks, Log: h.log,
 	}
+	if h.options.Config.ServesQHAna() {
+		o.Address = h.addressOfTask
+	}
 	if h.outbox != nil {
 		if err := h.openFollows(); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 type taskRecord struct {
 	ID        string          `json:"id"`
 	Callsign  string          `json:"callsign"`
+	Address   string          `json:"address,omitempty"`
 	Title     string          `json:"title,omitempty"`
 	Status    string          `json:"status"`
 	Reason    string          `json:"reason,omitempty"`
@@ -71,7 +72,7 @@ type linkRecord struct {
 // recordOf returns a task as clients of JSON-RPC see it.
 func recordOf(t *taskspb.Task) taskRecord {
 	r := taskRecord{
-		ID: t.GetId(), Callsign: t.GetCallsign(), Title: t.GetTitle(), Status: statusWord(t.GetStatus()), Reason: t.GetReason(),
+		ID: t.GetId(), Callsign: t.GetCallsign(), Address: t.GetAddress(), Title: t.GetTitle(), Status: statusWord(t.GetStatus()), Reason: t.GetReason(),
 		Revision: t.GetRevision(), Created: t.GetCreated().AsTime(), Started: timeOf(t.GetStarted()), Changed: t.GetChanged().AsTime(),
 		Finished: timeOf(t.GetFinished()), Log: t.GetLog(), Params: t.GetParameters(), Waits: t.GetWaits(), Stuck: t.GetStuck(),
 		Cancelled: t.GetCancelled(), Resumed: t.GetResumed(),

@@ -161,6 +161,9 @@ func (t *Tasks) get(ctx context.Context, id, caller string) (task *taskspb.Task,
 		return nil, err
 	}
 	task.Stuck = t.isStuck(task)
+	if t.Address != nil {
+		task.Address = t.Address(id)
+	}
 	return task, nil
 }
 

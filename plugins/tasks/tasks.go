@@ -32,6 +32,8 @@ type Options struct {
 	Subscriptions Subscriptions
 	// Following lets tasks go along with others; nil for none.
 	Following Following
+	// Address returns the address that programs elsewhere know a task by; nil for none.
+	Address func(task string) string
 }
 
 // Tasks is the built-in. Tasks may be read and changed from New on; plugins are asked to work

@@ -116,8 +116,11 @@ type Task struct {
 	// How long the plugin may be silent before the task is shown as stuck; absent for ever.
 	Quiet *durationpb.Duration `protobuf:"bytes,21,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	// How many further lives of the plugin may get the task, and how many have.
-	Resumes       uint32 `protobuf:"varint,22,opt,name=resumes,proto3" json:"resumes,omitempty"`
-	Resumed       uint32 `protobuf:"varint,23,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	Resumes uint32 `protobuf:"varint,22,opt,name=resumes,proto3" json:"resumes,omitempty"`
+	Resumed uint32 `protobuf:"varint,23,opt,name=resumed,proto3" json:"resumed,omitempty"`
+	// The address of the task's resource, which programs elsewhere know it by; empty if the host
+	// has no public-url. A task in a list lacks it.
+	Address       string `protobuf:"bytes,24,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +314,13 @@ func (x *Task) GetResumed() uint32 {
 		return x.Resumed
 	}
 	return 0
+}
+
+func (x *Task) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
 }
 
 type Progress struct {
@@ -2699,7 +2709,7 @@ var File_plugins_tasks_taskspb_tasks_proto protoreflect.FileDescriptor
 
 const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\n" +
-	"!plugins/tasks/taskspb/tasks.proto\x12\x11dormouse.tasks.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xca\x06\n" +
+	"!plugins/tasks/taskspb/tasks.proto\x12\x11dormouse.tasks.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe4\x06\n" +
 	"\x04Task\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\bcallsign\x18\x02 \x01(\tR\bcallsign\x12\x14\n" +
@@ -2726,7 +2736,8 @@ const file_plugins_tasks_taskspb_tasks_proto_rawDesc = "" +
 	"\tcancelled\x18\x14 \x01(\bR\tcancelled\x12/\n" +
 	"\x05quiet\x18\x15 \x01(\v2\x19.google.protobuf.DurationR\x05quiet\x12\x18\n" +
 	"\aresumes\x18\x16 \x01(\rR\aresumes\x12\x18\n" +
-	"\aresumed\x18\x17 \x01(\rR\aresumed\"b\n" +
+	"\aresumed\x18\x17 \x01(\rR\aresumed\x12\x18\n" +
+	"\aaddress\x18\x18 \x01(\tR\aaddress\"b\n" +
 	"\bProgress\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\x01R\x05value\x12\x14\n" +
 	"\x05start\x18\x02 \x01(\x01R\x05start\x12\x16\n" +
