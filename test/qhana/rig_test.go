@@ -44,10 +44,15 @@ func run(m *testing.M) (code int, err error) {
 		return 1, err
 	}
 	defer os.RemoveAll(bin)
-	cmd := exec.Command("go", "build", "-o", bin+"/", "./objective", "./inviter")
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("cannot build the plugin: %w\n%s", err, out)
+	for _, args := range [][]string{
+		{"build", "-o", bin + "/", "./objective", "./inviter", "dormouse/plugins/examples/optimizer", "dormouse/plugins/examples/minimizer"},
+		{"build", "-o", bin + "/least-squares", "dormouse/plugins/examples/objective"},
+	} {
+		cmd := exec.Command("go", args...)
+		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return 1, fmt.Errorf("cannot build the plugins: %w\n%s", err, out)
+		}
 	}
 	return leaktest.Run(m), nil
 }
