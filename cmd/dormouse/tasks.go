@@ -36,6 +36,7 @@ type taskRecord struct {
 		ID        string `json:"id"`
 		Title     string `json:"title"`
 		Href      string `json:"href"`
+		UI        string `json:"ui"`
 		Cleared   bool   `json:"cleared"`
 		Submitted bool   `json:"submitted"`
 	} `json:"steps"`
@@ -330,6 +331,8 @@ func (r taskRecord) newsSince(shown taskRecord) string {
 	}
 	for i, s := range r.Steps {
 		switch isNew := i >= len(shown.Steps); {
+		case isNew && !s.Cleared && s.Href != "":
+			fmt.Fprintf(&news, "-- waits for the step %s: open %s in a browser\n", cmp.Or(s.Title, s.ID), cmp.Or(s.UI, s.Href))
 		case isNew && !s.Cleared:
 			fmt.Fprintf(&news, "-- waits for the step %s: dormouse task submit %s %s\n", cmp.Or(s.Title, s.ID), r.ID, s.ID)
 		case !isNew && s.Cleared && !shown.Steps[i].Cleared:

@@ -52,6 +52,9 @@ func run(m *testing.M) int {
 	programs = dir
 	for _, args := range [][]string{
 		{"build", "-tags", "failpoints", "-o", dir + "/dormouse", "dormouse/cmd/dormouse"},
+		{"build", "-o", dir + "/Optimizer", "dormouse/plugins/examples/optimizer"},
+		{"build", "-o", dir + "/LeastSquares", "dormouse/plugins/examples/objective"},
+		{"build", "-o", dir + "/PatternSearch", "dormouse/plugins/examples/minimizer"},
 		{"build", "-o", dir + "/", "dormouse/plugins/examples/counter", "dormouse/plugins/examples/lines", "dormouse/plugins/examples/survey", "dormouse/test/faults/ledger", "dormouse/test/faults/bulk", "dormouse/test/faults/hog", "dormouse/test/faults/versioned", "dormouse/test/faults/brood", "dormouse/test/faults/gated", "dormouse/test/faults/teller", "dormouse/test/audit"},
 	} {
 		cmd := exec.Command("go", args...)
