@@ -94,6 +94,10 @@ func TestStateOfAnEarlierInstance(t *testing.T) {
 	h.dormouse(t, "plugin", "clone", "Counter", "Old").expect(t, exitFailed, "!has left state (see dormouse state list Old)")
 	h.dormouse(t, "state", "delete", "Old", "--all").expect(t, exitDone)
 	h.dormouse(t, "plugin", "clone", "Counter", "Old").expect(t, exitDone)
+	// What is deleted of an instance leaves its revisions: its plugin may remember one.
+	h.dormouse(t, "state", "set", "Old", "k", "1").expect(t, exitDone, "1")
+	h.dormouse(t, "state", "delete", "Old", "--all").expect(t, exitDone)
+	h.dormouse(t, "state", "set", "Old", "k", "1").expect(t, exitDone, "2")
 	h.end(t)
 }
 

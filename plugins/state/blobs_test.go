@@ -292,6 +292,26 @@ func TestLostStore(t *testing.T) {
 	}
 }
 
+// Clear leaves neither keys nor blobs, and no revision comes again.
+func TestClear(t *testing.T) {
+	r := newRig(t, "", configs.State{})
+	r.set("A", "k", `1`)
+	last := r.put("A", "b", "text").Revision
+	r.set("B", "k", `1`)
+	must(t, r.Clear(t.Context(), "A"))
+	if has, err := r.Has(t.Context(), "A"); has || err != nil || r.fileCount() != 0 {
+		t.Errorf("A has %v, %v, and there are %d files", has, err, r.fileCount())
+	}
+	r.verify()
+	if next := r.set("A", "k", `2`); next <= last {
+		t.Errorf("after revision %d the key has %d", last, next)
+	}
+	if has, err := r.Has(t.Context(), "B"); !has || err != nil {
+		t.Errorf("B has %v, %v", has, err)
+	}
+	r.verify()
+}
+
 // Remove leaves nothing of an owner.
 func TestRemove(t *testing.T) {
 	r := newRig(t, "", configs.State{})

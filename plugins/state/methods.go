@@ -137,6 +137,9 @@ func serveRemove(ctx context.Context, s *State, params json.RawMessage) (any, er
 	if err := p.read(ctx, s, params, &p, true); err != nil {
 		return nil, err
 	}
+	if s.isInstance(p.Owner) {
+		return nil, s.Clear(ctx, p.Owner)
+	}
 	return nil, s.Remove(ctx, p.Owner)
 }
 

@@ -88,6 +88,23 @@ func (s *State) Has(ctx context.Context, owner string) (bool, error) {
 
 // Remove deletes all state of an owner that is gone for good.
 func (s *State) Remove(ctx context.Context, owner string) error {
+	return s.deleteAll(ctx, owner, func(tx *store.Tx, _ ownerRow) error { return deleteRows(tx, owner, true) })
+}
+
+// Clear deletes all keys and blobs of an owner that goes on. Its revisions go on too, since its
+// plugin may remember one.
+func (s *State) Clear(ctx context.Context, owner string) error {
+	return s.deleteAll(ctx, owner, func(tx *store.Tx, before ownerRow) error {
+		if err := deleteRows(tx, owner, false); err != nil {
+			return err
+		}
+		return ownerRow{owner: owner, revision: before.revision}.write(tx)
+	})
+}
+
+// deleteAll deletes an owner's rows by that function, which gets the owner's row before, and then
+// the files of its blobs.
+func (s *State) deleteAll(ctx context.Context, owner string, rows func(*store.Tx, ownerRow) error) error {
 	files, freed := []string(nil), int64(0)
 	err := s.store.Update(ctx, func(tx *store.Tx) (err error) {
 		before, err := readOwner(tx, owner)
@@ -98,7 +115,7 @@ func (s *State) Remove(ctx context.Context, owner string) error {
 		if files, err = filesOf(tx, owner); err != nil {
 			return err
 		}
-		return deleteRows(tx, owner, true)
+		return rows(tx, before)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot remove the state of %s: %w", owner, err)
