@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -125,12 +126,17 @@ func checkRegistryRoot(text string) error {
 	return nil
 }
 
-// parseWebURL returns the URL in the text, which must be of http or https and have no user,
-// query or fragment.
+// parseWebURL returns the URL in the text, which must be of http or https, have a port from 1 to
+// 65535 or none, and no user, query or fragment.
 func parseWebURL(text string) (*url.URL, error) {
 	u, err := url.Parse(text)
 	if err == nil && (u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.User != nil || strings.ContainsAny(text, "?# ")) {
 		err = errors.New("not of that form")
+	}
+	if err == nil && u.Port() != "" {
+		if port, perr := strconv.ParseUint(u.Port(), 10, 16); perr != nil || port == 0 {
+			return nil, fmt.Errorf("the port of %q must be from 1 to 65535 in a URL", text)
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%q is not a URL", text)

@@ -90,6 +90,8 @@ func TestCheckPublicURL(t *testing.T) {
 		"ftp://tv.example":               false,
 		"tv.example:9998":                false,
 		"http://":                        false,
+		"http://tv.example:0":            false,
+		"http://tv.example:99999":        false,
 		"http://user@tv.example":         false,
 		"http://tv.example?a=b":          false,
 		"http://tv.example#a":            false,
