@@ -61,11 +61,11 @@ func (s *Supervisor) Clone(_ context.Context, callsign, newCallsign string) erro
 		return fmt.Errorf("cannot clone: %w", s.UnknownError(callsign))
 	}
 	if sh.IsVirtual() {
-		return fmt.Errorf("cannot clone %s: %w: it is a virtual plugin of %s, clone that", callsign, ErrNotCloneable, sh.Parent())
+		return fmt.Errorf("cannot clone %s: %w: it is a virtual plugin of %s; clone that", callsign, ErrNotCloneable, sh.Parent())
 	}
 	source, defined := s.definitions.config(callsign)
 	if sh.IsBuiltIn() || !defined {
-		return fmt.Errorf("cannot clone %s: %w", callsign, ErrNotCloneable)
+		return fmt.Errorf("cannot clone %s: %w: it is a part of the host", callsign, ErrNotCloneable)
 	}
 	s.virtuals.changing.Lock() // so that no virtual plugin takes the callsign meanwhile
 	defer s.virtuals.changing.Unlock()

@@ -28,8 +28,8 @@ var (
 	ErrUnknown = errors.New("there is no such callsign")
 	// ErrExists means that an instance has that callsign, in upper or lower case.
 	ErrExists = errors.New("the callsign is taken")
-	// ErrNotCloneable means that the instance is part of the host.
-	ErrNotCloneable = errors.New("a part of the host cannot be cloned")
+	// ErrNotCloneable means that the instance is part of the host, or a virtual plugin.
+	ErrNotCloneable = errors.New("it cannot be cloned")
 	// ErrTooManyClones means that there are as many clones as Options.MaxClones allows.
 	ErrTooManyClones = errors.New("there are too many clones")
 	// ErrNotAnObject means that a configuration is not a JSON object.

@@ -122,6 +122,8 @@ func (r request) replaceConfigurationIfInactive(ctx context.Context) error {
 		return thunder.NewError(thunder.UnknownKey, r.front.supervisor.WhyMissing(r.index))
 	case wrong != nil:
 		return thunder.NewError(thunder.IncompleteConfig, fmt.Errorf("a configuration is a JSON object: %w", wrong))
+	case sh.IsVirtual():
+		return thunder.NewError(thunder.General, fmt.Errorf("cannot configure: %s is a virtual plugin, which its parent %s configures", r.index, sh.Parent()))
 	case sh.Callsign() == configs.ControllerCallsign || sh.State() == shell.Activated:
 		return thunder.NewError(thunder.General, fmt.Errorf("cannot configure: %s is active, deactivate it first", r.index))
 	}

@@ -23,7 +23,7 @@ func TestInstanceMethods(t *testing.T) {
 				{"clone", call("Controller.1.clone", `{"callsign":"P","newcallsign":"P2"}`), `{"jsonrpc":"2.0","id":1,"result":"P2"}`},
 				{"again", call("Controller.1.clone", `{"callsign":"P","newcallsign":"p2"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":29,"message":"ERROR_DUPLICATE_KEY","data":{"cause":"cannot clone P: the callsign is taken: \"P2\""}}}`},
 				{"nobody", call("Controller.1.clone", `{"callsign":"Nope","newcallsign":"X"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":22,"message":"ERROR_UNKNOWN_KEY","data":{"cause":"cannot clone: there is no such callsign: \"Nope\""}}}`},
-				{"a part of the host", call("Controller.1.clone", `{"callsign":"Inside","newcallsign":"X"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"ERROR_GENERAL","data":{"cause":"cannot clone Inside: a part of the host cannot be cloned"}}}`},
+				{"a part of the host", call("Controller.1.clone", `{"callsign":"Inside","newcallsign":"X"}`), `{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":"ERROR_GENERAL","data":{"cause":"cannot clone Inside: it cannot be cloned: it is a part of the host"}}}`},
 				{"configure", call("Controller.1.configuration@P2", `{"volume":3}`), done},
 				{"read back", call("Controller.1.configuration@P2", ""), `{"jsonrpc":"2.0","id":1,"result":{"volume":3}}`},
 				{"the original is as it was", call("Controller.1.configuration@P", ""), done},
