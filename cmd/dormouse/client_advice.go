@@ -65,6 +65,12 @@ func (c *client) rewordWithAdvice(ctx context.Context, verb, callsign string, er
 	text := strings.Replace(remote.Error(), shell.ErrIllegalState.Error()+": ", "", 1) // the rest says it better
 	text = strings.TrimPrefix(text, "cannot "+verb+": ")                               // the caller says so too
 	text = strings.TrimPrefix(text, "cannot "+verb+" "+callsign+": ")
+	if strings.Contains(text, "dormouse plugin ") {
+		return errors.New(text) // the host says what to do
+	}
+	if parent, _, found := strings.Cut(strings.TrimPrefix(text, "its parent "), ": "); found && strings.HasPrefix(text, "its parent ") && verb == "call" {
+		callsign = parent // a virtual plugin is active once its parent is
+	}
 	try := func(command string) error {
 		return fmt.Errorf("%s; try: %s", text, command)
 	}

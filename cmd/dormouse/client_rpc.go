@@ -42,6 +42,15 @@ func (e *remoteError) Error() string {
 	return fmt.Sprintf("%s (error %d)", strings.TrimRight(e.Message, "!."), e.Code)
 }
 
+// withoutBeginning returns err, without that beginning if a host has answered with err: for a
+// caller that says the same itself.
+func withoutBeginning(err error, beginning string) error {
+	if remote, ok := errors.AsType[*remoteError](err); ok {
+		return errors.New(strings.TrimPrefix(remote.Error(), beginning+": "))
+	}
+	return err
+}
+
 // call calls one method and returns its result. The error is a *remoteError if the host
 // answered with one, wraps errUnreachable if no host answered, and is a *usageError if the
 // address of the client is malformed.

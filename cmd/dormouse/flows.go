@@ -298,6 +298,10 @@ func deadListVerb(flags *flag.FlagSet) action {
 		if format.isJSON() {
 			return t.printIndentedJSON(all)
 		}
+		if len(all) == 0 {
+			t.printf("%s has no dead letters\n", args[0])
+			return nil
+		}
 		rows := table{}
 		rows.addRow("KEY", "ID", "DIED", "SIZE", "ATTEMPTS", "WHY")
 		for _, d := range all {
@@ -319,7 +323,8 @@ func deadShowVerb(flags *flag.FlagSet) action {
 		}
 		answer, err := c.call(ctx, "Flows.showdead", map[string]any{"flow": args[0], "key": key})
 		if err != nil {
-			return fmt.Errorf("cannot show the dead letter %d of %s: %w", key, args[0], err)
+			what := fmt.Sprintf("the dead letter %d of %s", key, args[0])
+			return fmt.Errorf("cannot show %s: %w", what, withoutBeginning(err, "cannot read "+what))
 		}
 		if format.isJSON() {
 			return t.printIndentedJSON(answer)

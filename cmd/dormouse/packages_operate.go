@@ -281,6 +281,10 @@ func packageHistoryVerb(flags *flag.FlagSet) action {
 		if format.isJSON() {
 			return t.printIndentedJSON(all)
 		}
+		if len(all) == 0 {
+			t.printf("no operation on a package has ended yet\n")
+			return nil
+		}
 		rows := table{}
 		rows.addRow("ENDED", "PACKAGE", "OPERATION", "FROM", "TO", "RESULT", "TOOK", "REASON")
 		for _, e := range all {

@@ -176,7 +176,11 @@ func (r installedPackage) detailsText() string {
 	add("since", formatTimeAndAge(r.Since))
 	add("origin", r.Origin)
 	if o := r.Operation; o != nil {
-		add("under way", strings.TrimSpace(o.Verb+" "+o.Target)+" from "+textOrDash(o.Source)+", "+o.Phase+bytesDoneText(o.Done, o.Total)+", begun "+formatTimeAndAge(o.Begun))
+		from := ""
+		if o.Source != "" {
+			from = " from " + o.Source
+		}
+		add("under way", strings.TrimSpace(o.Verb+" "+o.Target)+from+", "+o.Phase+bytesDoneText(o.Done, o.Total)+", begun "+formatTimeAndAge(o.Begun))
 	}
 	if f := r.Failure; f != nil {
 		add("failed", fmt.Sprintf("%s, %s, at %s", strings.TrimSpace(f.Verb+" "+f.Version), f.Phase, formatTimeAndAge(f.At)))
@@ -246,7 +250,7 @@ func (e packageEnd) text() string {
 	case e.To == "":
 		change = e.From
 	}
-	text := strings.Join(strings.Fields(e.Package+" "+change+": "+e.Verb+" "+e.Result), " ")
+	text := strings.TrimSpace(e.Package+" "+change) + ": " + e.Verb + " " + e.Result
 	if e.Reason != "" {
 		text += ": " + errorCell(e.Reason)
 	}

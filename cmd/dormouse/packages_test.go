@@ -39,6 +39,7 @@ func TestPackageVerbs(t *testing.T) {
 	h.wait(t, "ready")
 	first := writePackageOf(t, "clock", "1.0.0", "counter", "Clock", "")
 	h.dormouse(t, "package", "list").expect(t, exitDone, "no package is installed")
+	h.dormouse(t, "plugin", "history").expect(t, exitDone, "no operation on a package has ended")
 	h.dormouse(t, "plugin", "install", first, "--wait").expect(t, exitDone, "clock 1.0.0: install done")
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Clock ", "PACKAGE  VERSION  ORIGIN  STATUS", "clock    1.0.0    local   INSTALLED")
 	h.dormouse(t, "plugin", "show", "clock").expect(t, exitDone, "package   clock", "instance  Clock, ", "you can ")
@@ -100,7 +101,8 @@ func TestFlowVerbs(t *testing.T) {
 	h.dormouse(t, "flow", "pause", "texts").expect(t, exitDone, "texts is paused")
 	h.dormouse(t, "flow", "list").expect(t, exitDone, "texts  -     paused")
 	h.dormouse(t, "flow", "publish", "nothing", "text").expect(t, exitFailed, "!cannot publish to nothing: ")
-	h.dormouse(t, "flow", "dead", "list", "texts").expect(t, exitDone, "KEY")
+	h.dormouse(t, "flow", "dead", "list", "texts").expect(t, exitDone, "texts has no dead letters")
+	h.dormouse(t, "flow", "dead", "show", "texts", "1").expect(t, exitFailed, "!cannot show the dead letter 1 of texts: the message is not in the queue")
 	h.dormouse(t, "flow", "dead", "retry", "texts").expect(t, exitUsage, "!either the KEYs of dead letters or --all")
 	h.dormouse(t, "flow", "dead", "show", "texts", "x").expect(t, exitUsage, "!is not the KEY of a dead letter")
 	if out := h.dormouse(t, "flow", "show", "texts", "-o", "json").out; !strings.Contains(out, `"state": "paused"`) {
@@ -138,6 +140,19 @@ func TestFlowEffectText(t *testing.T) {
 		"messages are queued: P is down": {Effect: "queued", Why: "P is down"},
 	} {
 		if got := f.effectText(); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
+
+// The end of an operation names the versions that it is about, if there are any.
+func TestPackageEndText(t *testing.T) {
+	for want, e := range map[string]packageEnd{
+		"a 1.0.0 → 2.0.0: upgrade done, 0.00 s": {Package: "a", From: "1.0.0", To: "2.0.0", Verb: "upgrade", Result: "done"},
+		"a 1.0.0: uninstall done, 0.00 s":       {Package: "a", From: "1.0.0", Verb: "uninstall", Result: "done"},
+		"a: uninstall done, 0.00 s":             {Package: "a", Verb: "uninstall", Result: "done"},
+	} {
+		if got := e.text(); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -233,7 +233,7 @@ func taskStartVerb(flags *flag.FlagSet) action {
 		}
 		r, _, err := taskMethod(ctx, c, "start", params)
 		if err != nil {
-			return fmt.Errorf("cannot start a task of %s: %w", args[0], err)
+			return fmt.Errorf("cannot start a task of %s: %w", args[0], withoutBeginning(err, "cannot start a task of "+args[0]))
 		}
 		t.printf("%s\n", r.ID)
 		if !*follow {
@@ -263,7 +263,7 @@ func taskSubmitVerb(flags *flag.FlagSet) action {
 		}
 		r, _, err := taskMethod(ctx, c, "submit", params)
 		if err != nil {
-			return fmt.Errorf("cannot submit the step %s: %w", args[1], err)
+			return fmt.Errorf("cannot submit the step %s: %w", args[1], withoutBeginning(err, "cannot submit to the task"))
 		}
 		for _, s := range r.Steps {
 			if s.ID == args[1] && !s.Cleared {
@@ -280,7 +280,7 @@ func taskCancelVerb(flags *flag.FlagSet) action {
 	return func(ctx context.Context, _ *terminal, args []string) error {
 		for _, id := range args {
 			if _, _, err := taskMethod(ctx, c, "cancel", map[string]string{"task": id}); err != nil {
-				return fmt.Errorf("cannot cancel the task: %w", err)
+				return fmt.Errorf("cannot cancel the task %s: %w", id, withoutBeginning(err, "cannot cancel the task"))
 			}
 		}
 		return nil

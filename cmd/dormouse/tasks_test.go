@@ -21,7 +21,7 @@ func TestTaskVerbs(t *testing.T) {
 	h := startHost(t, t.TempDir(), surveyPlugin)
 	h.wait(t, "ready")
 	h.dormouse(t, "task", "list").expect(t, exitDone, "there are no tasks")
-	h.dormouse(t, "task", "start", "Nothing").expect(t, exitFailed, `!there is no instance "Nothing"`)
+	h.dormouse(t, "task", "start", "Nothing").expect(t, exitFailed, `!cannot start a task of Nothing: there is no such instance: "Nothing"`)
 	h.dormouse(t, "task", "start", "Flows").expect(t, exitFailed, "!Flows is a part of the host")
 	h.dormouse(t, "task", "start", "Survey", "[1]").expect(t, exitFailed, "!the parameters must be a JSON object")
 	id := strings.TrimSpace(h.dormouse(t, "task", "start", "Survey", `{"questions": ["Name?"]}`, "--title", "who are you").expect(t, exitDone).out)
@@ -44,7 +44,7 @@ func TestTaskVerbs(t *testing.T) {
 	id = strings.TrimSpace(h.dormouse(t, "task", "start", "Survey", `{"questions": ["Why?"]}`).expect(t, exitDone).out)
 	h.dormouse(t, "task", "cancel", id).expect(t, exitDone)
 	h.dormouse(t, "task", "follow", id).expect(t, exitFailed, "-- FAILURE", "!the task has failed: cancelled")
-	h.dormouse(t, "task", "cancel", id).expect(t, exitFailed, "!the task has ended: FAILURE: cancelled")
+	h.dormouse(t, "task", "cancel", id).expect(t, exitFailed, "!cannot cancel the task "+id+": the task has ended: FAILURE: cancelled")
 	h.dormouse(t, "task", "show", "nothing").expect(t, exitFailed, `!there is no such task: "nothing"`)
 	h.dormouse(t, "task", "list", "-o", "json").expect(t, exitDone, `"status": "FAILURE"`, `"status": "SUCCESS"`)
 	if metrics := h.get(t, "/metrics"); !strings.Contains(metrics, `dormouse_tasks{status="FAILURE"} 1`) || !strings.Contains(metrics, `dormouse_tasks{status="PENDING"} 0`) {

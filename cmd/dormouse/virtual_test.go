@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -184,6 +185,11 @@ func TestVirtualPluginsOfPackage(t *testing.T) {
 	h.dormouse(t, "plugin", "show", "Own").expect(t, exitDone, "package            brood")
 	h.dormouse(t, "plugin", "disable", "brood", "--wait").expect(t, exitDone)
 	h.expectStates(t, map[string]string{"Brood": "deactivated", "First": "precondition", "Own": "precondition"})
+	for _, callsign := range []string{"Brood", "Own"} { // the host says what to do, and that is all
+		if r := h.dormouse(t, "call", callsign+".create").expect(t, exitFailed, "!enable it with: dormouse plugin enable brood"); strings.Contains(r.err, "try:") {
+			t.Errorf("the error for %s advises something else: %s", callsign, r.err)
+		}
+	}
 	h.dormouse(t, "plugin", "enable", "brood", "--wait").expect(t, exitDone)
 	h.expectStates(t, active)
 	h.counts(t, "Own", 2)

@@ -425,7 +425,7 @@ func serveRestore(_ context.Context, p *Packager, c shell.Call) (any, error) {
 		}
 	}
 	if source == "" {
-		return nil, fmt.Errorf("%w: there is no package %s in the trash; package trash lists what there is", ErrUnknown, a.Package+a.ID)
+		return nil, fmt.Errorf("%w in the trash: %s; dormouse package trash lists what there is", ErrUnknown, a.Package+a.ID)
 	}
 	r := a.request(records.Install)
 	r.Source, r.Downgrade, r.Replace = source, true, true
