@@ -52,6 +52,15 @@ var disturbances = map[string]func(*fitting){
 			}
 		}
 	},
+	"plugins asleep": func(f *fitting) {
+		for _, callsign := range fitters {
+			until(f.t, callsign+" to sleep", func() bool {
+				var all []status
+				f.host.must("Controller.status@"+callsign, nil, &all)
+				return all[0].State == "hibernated" || f.host.ask("Controller.hibernate", map[string]string{"callsign": callsign}, nil) == nil
+			})
+		}
+	},
 }
 
 // Whatever happens at each step, the optimizer has the same steps and finds the same weights.
@@ -60,6 +69,9 @@ func TestOptimizerDisturbed(t *testing.T) {
 	for name, disturb := range disturbances {
 		t.Run(name, func(t *testing.T) {
 			runBeside(t)
+			if name == "plugins asleep" {
+				needCRIU(t)
+			}
 			f := newFitting(t, "stop")
 			f.host = f.site.start("")
 			f.carryOut(func() { disturb(f) })
