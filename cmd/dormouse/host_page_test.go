@@ -98,7 +98,7 @@ func TestUploadIsInstalled(t *testing.T) {
 	h := startHost(t, t.TempDir(), "")
 	h.wait(t, "ready")
 	file := filepath.Join(t.TempDir(), "clock.tar.zst")
-	dir := writePackageOf(t, "clock", "1.0.0", "counter", "Clock", "")
+	dir := writePackageOf(t, "clock", "1.0.0", "counter", "Clock")
 	dormouse(t, nil, "package", "build", dir, "-o", file).expect(t, exitDone)
 	archive, err := os.Open(file)
 	if err != nil {
@@ -125,7 +125,7 @@ func TestFileRequiresInstanceOfPackage(t *testing.T) {
 	}
 	h.dormouse(t, "plugin", "list").expect(t, exitDone, "Needs", "precondition")
 	dormouse(t, nil, "config", "check", "--config", configOf(h.cmd.Args)).expect(t, exitDone, "nothing wrong", "note: ", note)
-	h.dormouse(t, "plugin", "install", writePackageOf(t, "clock", "1.0.0", "counter", "Clock", ""), "--wait").expect(t, exitDone)
+	h.dormouse(t, "plugin", "install", writePackageOf(t, "clock", "1.0.0", "counter", "Clock"), "--wait").expect(t, exitDone)
 	h.wait(t, "Needs activated")
 }
 

@@ -10,8 +10,8 @@ import (
 )
 
 // writePackageOf writes a directory with a package whose instance runs an example, and returns
-// its path. more is added to plugin.toml.
-func writePackageOf(t *testing.T, name, version, example, callsign, more string) string {
+// its path.
+func writePackageOf(t *testing.T, name, version, example, callsign string) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o755); err != nil {
@@ -21,7 +21,7 @@ func writePackageOf(t *testing.T, name, version, example, callsign, more string)
 	if err == nil {
 		err = os.WriteFile(filepath.Join(dir, "bin", example), program, 0o755)
 	}
-	text := "name = \"" + name + "\"\nversion = \"" + version + "\"\n" + more +
+	text := "name = \"" + name + "\"\nversion = \"" + version + "\"\n" +
 		"\n[program]\nlinux-amd64 = \"bin/" + example + "\"\nlinux-arm64 = \"bin/" + example + "\"\n" +
 		"\n[[instance]]\ncallsign = \"" + callsign + "\"\nstart-mode = \"activated\"\n"
 	if err == nil {
@@ -37,7 +37,7 @@ func writePackageOf(t *testing.T, name, version, example, callsign, more string)
 func TestPackageVerbs(t *testing.T) {
 	h := startHost(t, t.TempDir(), "")
 	h.wait(t, "ready")
-	first := writePackageOf(t, "clock", "1.0.0", "counter", "Clock", "")
+	first := writePackageOf(t, "clock", "1.0.0", "counter", "Clock")
 	h.dormouse(t, "package", "list").expect(t, exitDone, "no package is installed")
 	h.dormouse(t, "plugin", "history").expect(t, exitDone, "no operation on a package has ended")
 	h.dormouse(t, "plugin", "install", first, "--wait").expect(t, exitDone, "clock 1.0.0: install done")

@@ -129,7 +129,13 @@ func TestBlobsOverHTTP(t *testing.T) {
 	h := startHost(t, t.TempDir(), counterInstance)
 	h.wait(t, "ready")
 	const path = "/Service/State/Counter/blobs/runs/1.csv"
-	ask := func(method, path, body string, headers ...string) (*http.Response, string) {
+	type answer struct {
+		StatusCode    int
+		Status        string
+		Header        http.Header
+		ContentLength int64
+	}
+	ask := func(method, path, body string, headers ...string) (answer, string) {
 		t.Helper()
 		request, err := http.NewRequestWithContext(t.Context(), method, "http://"+h.address+path, strings.NewReader(body))
 		if err != nil {
@@ -147,9 +153,9 @@ func TestBlobsOverHTTP(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return response, string(text)
+		return answer{response.StatusCode, response.Status, response.Header, response.ContentLength}, string(text)
 	}
-	expect := func(status int, response *http.Response, text string, parts ...string) {
+	expect := func(status int, response answer, text string, parts ...string) {
 		t.Helper()
 		if response.StatusCode != status {
 			t.Errorf("got %s: %s", response.Status, text)

@@ -304,7 +304,7 @@ func followTask(ctx context.Context, t *terminal, c *client, id string) error {
 		r, _, err := taskMethod(ctx, c, "get", map[string]any{"task": id, "revision": revision, "wait": followWait})
 		switch {
 		case ctx.Err() != nil:
-			return nil
+			return nil //nolint:nilerr // the user has ended it
 		case err != nil:
 			return fmt.Errorf("cannot follow the task: %w", err)
 		}

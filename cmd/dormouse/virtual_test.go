@@ -158,7 +158,7 @@ func TestVirtualPluginsComeBack(t *testing.T) {
 // fail.
 func writeBrood(t *testing.T, version, create string, fails bool) string {
 	t.Helper()
-	dir := writePackageOf(t, "brood", version, "brood", "Brood", "")
+	dir := writePackageOf(t, "brood", version, "brood", "Brood")
 	path := dir + "/plugin.toml"
 	text, err := os.ReadFile(path)
 	if err == nil {

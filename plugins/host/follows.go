@@ -2,6 +2,7 @@ package host
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,6 +10,7 @@ import (
 	"dormouse/plugins/qhana/remote"
 	"dormouse/plugins/tasks"
 	"dormouse/plugins/tasks/follow"
+	"dormouse/plugins/tasks/taskspb"
 )
 
 // openFollows opens what tasks of this host go along with. The addresses that it needs are there
@@ -25,7 +27,7 @@ func (h *Host) openFollows() (err error) {
 			}
 			return h.qhana.Callback(token)
 		},
-		Elsewhere: h.elsewhere,
+		Elsewhere: elsewhere{h.elsewhere},
 	})
 	return err
 }
@@ -41,7 +43,20 @@ func (h *Host) entryOf(ctx context.Context, plugin, callback string) (follow.Ent
 	if !strings.Contains(plugin, "://") {
 		return follow.Entry{}, fmt.Errorf("%w: no plugin with the callsign %.64q can be started by others", tasks.ErrUnknown, plugin)
 	}
-	return h.elsewhere.Entry(ctx, plugin, callback)
+	entry, err := h.elsewhere.Entry(ctx, plugin, callback)
+	return follow.Entry{Href: entry.Href, UI: entry.UI, Title: entry.Title, Origin: follow.OriginOf(entry.Href)}, err
+}
+
+// elsewhere are the tasks of others.
+type elsewhere struct{ *remote.Client }
+
+// Read returns a task.
+func (e elsewhere) Read(ctx context.Context, address string) (*taskspb.Task, error) {
+	t, err := e.Client.Read(ctx, address)
+	if errors.Is(err, remote.ErrGone) {
+		err = fmt.Errorf("%w: %w", follow.ErrVanished, err)
+	}
+	return t, err
 }
 
 // ownTask returns the id of the task of this host that has that address; false if none can have

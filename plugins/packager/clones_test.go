@@ -93,7 +93,7 @@ func TestClonesAfterStoppedSwitch(t *testing.T) {
 		gate := copied.Hold(shelltest.Deinitialize)
 		r.must(r.Install(records.Request{Source: r.write(manifestText("p", "3.0.0", "") + instanceText("P", "3", "clone"))}))
 		<-gate.Reached
-		stopping := r.Packager.ctx.Done()
+		stopping := r.ctx.Done()
 		go func() {
 			<-stopping
 			gate.Open()

@@ -88,7 +88,7 @@ func (r *rig) start() {
 	r.plugins = make(map[string]*shelltest.Plugin)
 	r.supervisor, err = supervisor.New(supervisor.Options{
 		Store: r.store, HibernateTimeout: time.Minute, Log: zerolog.Nop(),
-		Builtins: []supervisor.Builtin{r.Builtin()}, Provided: r.Provided(), Refusal: r.Refusal, Profile: r.Packager.Profile,
+		Builtins: []supervisor.Builtin{r.Builtin()}, Provided: r.Provided(), Refusal: r.Refusal, Profile: r.Profile,
 		Backend: r.newPlugin, Probe: r.probe,
 	})
 	if err != nil {

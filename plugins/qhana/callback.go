@@ -37,7 +37,8 @@ func (q *QHAna) StartAddresses(plugin, callback string) (href, ui, title string,
 	wanted, isOwn := strings.CutPrefix(plugin, q.base+"/plugins/")
 	wanted = strings.TrimSuffix(wanted, "/")
 	for _, p := range q.listing() {
-		if p.Callsign != plugin && !(isOwn && (p.identifier == wanted || url.PathEscape(p.identifier) == wanted)) {
+		isNamed := isOwn && (p.identifier == wanted || url.PathEscape(p.identifier) == wanted)
+		if p.Callsign != plugin && !isNamed {
 			continue
 		}
 		r := q.resourceOf(p)

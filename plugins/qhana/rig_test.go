@@ -73,7 +73,7 @@ func (r *rig) run(t *testing.T) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup
-	running.Go(func() { r.QHAna.Run(ctx) })
+	running.Go(func() { r.Run(ctx) })
 	running.Go(func() { r.outbox.Run(ctx) })
 	stop = sync.OnceFunc(func() {
 		cancel()

@@ -90,14 +90,14 @@ func TestAnnouncedBlobs(t *testing.T) {
 		kind  error
 		says  string
 	}{
-		{UploadStart{Name: "b", Size: revision(5)}, ErrIncomplete, "it has 4 of the 5 bytes"},
-		{UploadStart{Name: "b", Size: revision(3)}, ErrIncomplete, "more than the 3 bytes"},
-		{UploadStart{Name: "b", Size: revision(-1)}, ErrInvalid, "the size of a blob can't be -1"},
+		{UploadStart{Name: "b", Size: new(int64(5))}, ErrIncomplete, "it has 4 of the 5 bytes"},
+		{UploadStart{Name: "b", Size: new(int64(3))}, ErrIncomplete, "more than the 3 bytes"},
+		{UploadStart{Name: "b", Size: new(int64(-1))}, ErrInvalid, "the size of a blob can't be -1"},
 		{UploadStart{Name: "b", SHA256: other[:]}, ErrIncomplete, "its SHA-256 is 982d"},
 		{UploadStart{Name: "b", SHA256: other[:5]}, ErrInvalid, "a SHA-256 has 32 bytes"},
 		{UploadStart{Name: "b", ContentType: "text"}, ErrInvalid, ``},
-		{UploadStart{Name: "b", If: revision(3)}, ErrConflict, `there is no blob "b"`},
-		{UploadStart{Name: "there", If: revision(0)}, ErrConflict, `there is a blob "there" already`},
+		{UploadStart{Name: "b", If: new(int64(3))}, ErrConflict, `there is no blob "b"`},
+		{UploadStart{Name: "there", If: new(int64(0))}, ErrConflict, `there is a blob "there" already`},
 		{UploadStart{Name: ""}, ErrInvalid, "the name of the blob is missing"},
 		{UploadStart{Name: "../b"}, ErrInvalid, "like a relative path"},
 		{UploadStart{Name: "a//b"}, ErrInvalid, "like a relative path"},
@@ -111,7 +111,7 @@ func TestAnnouncedBlobs(t *testing.T) {
 		wantError(t, err, c.kind, c.says)
 	}
 	right := sha256.Sum256([]byte("text"))
-	_, err := r.upload(t.Context(), "A", UploadStart{Name: "there", Size: revision(4), SHA256: right[:], If: &first.Revision}, []byte("text"))
+	_, err := r.upload(t.Context(), "A", UploadStart{Name: "there", Size: new(int64(4)), SHA256: right[:], If: &first.Revision}, []byte("text"))
 	must(t, err)
 	if r.fileCount() != 1 {
 		t.Errorf("there are %d files", r.fileCount())
@@ -140,7 +140,7 @@ func TestUploadsOfOneRevision(t *testing.T) {
 func TestQuotasOfBlobs(t *testing.T) {
 	r := newRig(t, "", configs.State{MaxBlobs: 2, MaxBlobBytes: 1000})
 	r.put("A", "a", strings.Repeat("x", 600))
-	_, err := r.upload(t.Context(), "A", UploadStart{Name: "b", Size: revision(500)}, nil)
+	_, err := r.upload(t.Context(), "A", UploadStart{Name: "b", Size: new(int64(500))}, nil)
 	wantError(t, err, ErrFull, "the state of A is full: 400 B of 1000 B are left, and this needs 500 B", "max-blob-bytes")
 	_, err = r.upload(t.Context(), "A", UploadStart{Name: "b"}, make([]byte, 500))
 	wantError(t, err, ErrFull, "400 B of 1000 B are left")
@@ -286,7 +286,7 @@ func TestLostStore(t *testing.T) {
 	if text, err := os.ReadFile(aside[0]); string(text) != "text" || err != nil {
 		t.Errorf("it is %q, %v", text, err)
 	}
-	r = r.reopened()
+	r.reopened()
 	if text, err := os.ReadFile(aside[0]); string(text) != "text" || err != nil {
 		t.Errorf("after one more start it is %q, %v", text, err)
 	}

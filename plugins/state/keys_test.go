@@ -67,11 +67,11 @@ func TestCompareAndSet(t *testing.T) {
 		change Change
 		says   string
 	}{
-		{Change{Key: "k", Value: []byte(`3`), If: revision(first)}, `the key "k" has revision 2, and the change is for revision 1`},
-		{Change{Key: "k", Value: []byte(`3`), If: revision(0)}, `there is a key "k" already, with revision 2`},
-		{Change{Key: "new", Value: []byte(`3`), If: revision(7)}, `there is no key "new", and the change is for its revision 7`},
-		{Change{Key: "k", Kind: DeleteKey, If: revision(1)}, `has revision 2`},
-		{Change{Key: "k", Kind: CheckKey, If: revision(1)}, `has revision 2`},
+		{Change{Key: "k", Value: []byte(`3`), If: new(first)}, `the key "k" has revision 2, and the change is for revision 1`},
+		{Change{Key: "k", Value: []byte(`3`), If: new(int64(0))}, `there is a key "k" already, with revision 2`},
+		{Change{Key: "new", Value: []byte(`3`), If: new(int64(7))}, `there is no key "new", and the change is for its revision 7`},
+		{Change{Key: "k", Kind: DeleteKey, If: new(int64(1))}, `has revision 2`},
+		{Change{Key: "k", Kind: CheckKey, If: new(int64(1))}, `has revision 2`},
 	} {
 		_, _, err := r.Change(t.Context(), "A", Change{Key: "other", Value: []byte(`1`)}, c.change)
 		wantError(t, err, ErrConflict, c.says)
@@ -79,8 +79,8 @@ func TestCompareAndSet(t *testing.T) {
 	if _, err := r.Get(t.Context(), "A", "other"); err == nil {
 		t.Error("a part of changes that failed was made")
 	}
-	_, _, err := r.Change(t.Context(), "A", Change{Key: "k", Kind: CheckKey, If: revision(2)},
-		Change{Key: "k", Value: []byte(`3`), If: revision(2)}, Change{Key: "new", Value: []byte(`1`), If: revision(0)})
+	_, _, err := r.Change(t.Context(), "A", Change{Key: "k", Kind: CheckKey, If: new(int64(2))},
+		Change{Key: "k", Value: []byte(`3`), If: new(int64(2))}, Change{Key: "new", Value: []byte(`1`), If: new(int64(0))})
 	must(t, err)
 	r.verify()
 }
@@ -293,7 +293,7 @@ func TestDamagedRow(t *testing.T) {
 	wantError(t, err, ErrDamaged, `the checksum of the key "k" does not match`)
 	_, err = r.OpenBlob(t.Context(), "A", "b")
 	wantError(t, err, ErrDamaged, `the checksum of the blob "b" does not match`)
-	_, _, err = r.Change(t.Context(), "A", Change{Key: "k", Value: []byte(`1`), If: revision(1)})
+	_, _, err = r.Change(t.Context(), "A", Change{Key: "k", Value: []byte(`1`), If: new(int64(1))})
 	wantError(t, err, ErrDamaged)
 	r.set("A", "k", `"anew"`)
 	r.put("A", "b", "anew")

@@ -149,9 +149,6 @@ func (r *rig) verify() {
 	}
 }
 
-// revision returns a pointer to n.
-func revision(n int64) *int64 { return &n }
-
 // wantError fails the test unless err is of that kind and says all of that.
 func wantError(t *testing.T, err, kind error, texts ...string) {
 	t.Helper()

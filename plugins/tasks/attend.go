@@ -231,7 +231,7 @@ func (t *Tasks) endPending(ctx context.Context, id string, e end) error {
 // refusalOf returns what the plugin has answered if it refuses, empty if it does not, or has not
 // answered at all.
 func refusalOf(err error) string {
-	answer, ok := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // an error that only wraps a status is the host's
+	answer, ok := err.(interface{ GRPCStatus() *status.Status })
 	if !ok {
 		return ""
 	}

@@ -28,7 +28,7 @@ func (b backend) Launch(context.Context) (shell.Information, error) {
 }
 
 // Initialize begins to ask plugins, and to remove what is too old.
-func (b backend) Initialize(context.Context) error { //nolint:contextcheck // the work goes on until Stop
+func (b backend) Initialize(context.Context) error {
 	b.mu.Lock()
 	b.running, b.stop = context.WithCancel(context.Background())
 	b.mu.Unlock()

@@ -104,8 +104,8 @@ func TestOutputCutOff(t *testing.T) {
 	_, err = w.Write([]byte("half"))
 	r.must(err)
 	w.giveUp()
-	if names := r.filesOf(id); len(names) != 0 || r.Tasks.files.bytes != 0 {
-		t.Errorf("it left %v, %d bytes", names, r.Tasks.files.bytes)
+	if names := r.filesOf(id); len(names) != 0 || r.files.bytes != 0 {
+		t.Errorf("it left %v, %d bytes", names, r.files.bytes)
 	}
 	_, err = r.put(id, "whole", "whole")
 	r.must(err)
@@ -115,8 +115,8 @@ func TestOutputCutOff(t *testing.T) {
 	r.must(err)
 	r.must(os.MkdirAll(filepath.Join(r.Dir, "stray"), 0o700))
 	r.restart()
-	if names := r.filesOf(id); len(names) != 1 || r.Tasks.files.bytes != 5 {
-		t.Errorf("after a restart there are %v, %d bytes", names, r.Tasks.files.bytes)
+	if names := r.filesOf(id); len(names) != 1 || r.files.bytes != 5 {
+		t.Errorf("after a restart there are %v, %d bytes", names, r.files.bytes)
 	}
 	if _, err := os.Stat(filepath.Join(r.Dir, "stray")); !os.IsNotExist(err) {
 		t.Errorf("the directory of no task is there: %v", err)
@@ -141,7 +141,7 @@ func TestOutputQuota(t *testing.T) {
 	r.refused(err, ErrFull)
 	_, err = r.put(second, "a", strings.Repeat("x", 60))
 	r.must(err)
-	if !bytes.Contains([]byte(r.Dir), []byte("outputs")) || r.Tasks.files.bytes != 150 {
-		t.Errorf("there are %d bytes", r.Tasks.files.bytes)
+	if !bytes.Contains([]byte(r.Dir), []byte("outputs")) || r.files.bytes != 150 {
+		t.Errorf("there are %d bytes", r.files.bytes)
 	}
 }

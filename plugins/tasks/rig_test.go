@@ -331,9 +331,9 @@ func (r *rig) copyOfStore() string {
 	return dir
 }
 
-// hibernate suspends and hibernates a plugin.
-func (r *rig) hibernate(callsign string) {
+// hibernateA suspends and hibernates the plugin A.
+func (r *rig) hibernateA() {
 	r.Helper()
-	r.must(r.shell(callsign).Suspend(r.Context(), shell.Requested))
-	r.must(r.shell(callsign).Hibernate(r.Context(), shell.Requested, 0))
+	r.must(r.shell("A").Suspend(r.Context(), shell.Requested))
+	r.must(r.shell("A").Hibernate(r.Context(), shell.Requested, 0))
 }

@@ -53,8 +53,8 @@ func TestOldTasksAreRemoved(t *testing.T) {
 	r.refused(err, ErrUnknown)
 	r.task(third)
 	r.task(fourth)
-	if kept, total := r.counts.figures(success); kept != 2 || total != 4 || r.Tasks.files.bytes != 10 {
-		t.Errorf("%d of %d are kept, with %d bytes", kept, total, r.Tasks.files.bytes)
+	if kept, total := r.counts.figures(success); kept != 2 || total != 4 || r.files.bytes != 10 {
+		t.Errorf("%d of %d are kept, with %d bytes", kept, total, r.files.bytes)
 	}
 	for _, table := range []string{"task_log", "task_steps", "task_parts", "task_outputs"} {
 		var n int

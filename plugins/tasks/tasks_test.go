@@ -223,7 +223,7 @@ func TestSubmitWakes(t *testing.T) {
 	r := newRig(t, setup{})
 	id := r.makeTask(func(q *taskspb.CreateRequest) { q.Waits, q.Resumes = true, 1 }).GetId()
 	r.updateTask(&taskspb.UpdateRequest{Task: id, AddStep: &taskspb.Step{Id: "s"}})
-	r.hibernate("A")
+	r.hibernateA()
 	_, err := r.Submit(t.Context(), id, "s", nil)
 	r.must(err)
 	r.expectAsked("A submit s {}")
@@ -324,7 +324,7 @@ func TestLives(t *testing.T) {
 func TestTasksSleepAndAreAdopted(t *testing.T) {
 	r := newRig(t, setup{})
 	id := r.makeTask(nil).GetId()
-	r.hibernate("A")
+	r.hibernateA()
 	r.must(r.shell("A").Activate(t.Context(), shell.Requested))
 	if got := r.task(id); got.GetStatus() != taskspb.Status_STATUS_PENDING {
 		t.Errorf("after a sleep it is %v", got)
@@ -478,7 +478,7 @@ func TestStuck(t *testing.T) {
 	if _, _, stuck := r.pendingFigures(); stuck != 1 {
 		t.Errorf("%d are stuck", stuck)
 	}
-	r.hibernate("A")
+	r.hibernateA()
 	if r.task(id).GetStuck() {
 		t.Error("it is stuck although its plugin sleeps")
 	}
@@ -522,7 +522,7 @@ func TestWrongRequests(t *testing.T) {
 		"address":      {AddStep: &taskspb.Step{Id: "a", Href: "http://x\n"}},
 		"long id":      {AddStep: &taskspb.Step{Id: strings.Repeat("x", maxName+1)}},
 		"unit":         {Progress: &taskspb.Progress{Unit: "\x01"}},
-		"title":        {Title: proto.String("a\nb")},
+		"title":        {Title: new("a\nb")},
 		"unknown step": {ClearSteps: []string{"a"}, Log: []string{"not logged"}},
 	} {
 		q.Task = id
@@ -640,7 +640,7 @@ func TestTasksOfVirtualPlugin(t *testing.T) {
 	if holds := r.shell("A").UseStatus().Holds; holds != 1 {
 		t.Errorf("the parent is held awake by %d", holds)
 	}
-	r.hibernate("A")
+	r.hibernateA()
 	r.must(r.shell("A").Activate(t.Context(), shell.Requested))
 	if got := r.task(lost.GetId()); got.GetStatus() != taskspb.Status_STATUS_PENDING {
 		t.Errorf("after a sleep it is %v", got)

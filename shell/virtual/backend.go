@@ -72,7 +72,7 @@ func (b *Backend) AskParent(ctx context.Context, e shell.Event, why shell.Reason
 // refusal returns the error of an answer of the parent's plugin. Errors of the parent's shell and
 // nil stay.
 func (b *Backend) refusal(err error) error {
-	_, isStatus := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // an error that only wraps a status is the host's
+	_, isStatus := err.(interface{ GRPCStatus() *status.Status })
 	switch code := status.Code(err); {
 	case err == nil || !isStatus:
 		return err

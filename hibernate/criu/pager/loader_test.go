@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 
@@ -26,6 +27,7 @@ func TestRejoinEndingLoader(t *testing.T) {
 	must(t, err)
 	must(t, loader.Start())
 	for !pager.IsLoader(loader.Process.Pid) { // it is about to execute
+		runtime.Gosched()
 	}
 	rejoined := make(chan error, 1)
 	go func() {

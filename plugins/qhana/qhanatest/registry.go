@@ -191,8 +191,8 @@ func (r *Registry) serve(w http.ResponseWriter, request *http.Request) {
 			link{root + "plugins/?item-count=25", []string{"collection", "page", "first"}, "plugin"},
 			link{root + "plugins/", []string{"create", "post"}, "plugin"})
 	case request.Method == http.MethodPost && request.URL.Path == "/api/plugins/":
-		if signalled := request.URL.Query().Get("url"); !r.isClosed && r.hasSeedOf(signalled) {
-			r.pending.Go(func() { r.look(signalled) })
+		if signaled := request.URL.Query().Get("url"); !r.isClosed && r.hasSeedOf(signaled) {
+			r.pending.Go(func() { r.look(signaled) })
 		}
 		w.WriteHeader(http.StatusNoContent) // also when it does nothing
 	default:
@@ -312,7 +312,7 @@ const maxNesting = 3
 func (r *Registry) discover(address string, nesting int) error {
 	status, value, err := r.fetch(address)
 	if err != nil || status != http.StatusOK || nesting > maxNesting {
-		return nil //nolint:nilerr // the real one is silent, too
+		return nil
 	}
 	if isPlugin(value) {
 		r.mu.Lock()
@@ -321,7 +321,7 @@ func (r *Registry) discover(address string, nesting int) error {
 	}
 	status, value, err = r.fetch(strings.TrimRight(address, "/") + "/plugins")
 	if err != nil || status != http.StatusOK {
-		return nil //nolint:nilerr // the real one is silent, too
+		return nil
 	}
 	rows, _ := value["plugins"].([]any)
 	for _, row := range rows {

@@ -15,7 +15,6 @@ import (
 	"net/url"
 	"time"
 
-	"dormouse/plugins/tasks/follow"
 	"dormouse/plugins/tasks/taskspb"
 )
 
@@ -31,7 +30,11 @@ const (
 // Client asks programs elsewhere. Any goroutine may use it.
 type Client struct{ http *http.Client }
 
-var _ follow.Elsewhere = (*Client)(nil)
+// ErrGone means that nothing is at an address, or not any more.
+var ErrGone = errors.New("nothing is there")
+
+// Entry is where a user starts work of a plugin.
+type Entry struct{ Href, UI, Title string }
 
 // New returns a client that connects by dial, which decides where a request may go.
 func New(dial func(ctx context.Context, network, address string) (net.Conn, error)) *Client {
@@ -57,23 +60,21 @@ type pluginResource struct {
 }
 
 // Entry returns where a user starts work of the plugin with that resource.
-func (c *Client) Entry(ctx context.Context, address, callback string) (follow.Entry, error) {
+func (c *Client) Entry(ctx context.Context, address, callback string) (Entry, error) {
 	var plugin pluginResource
 	at, err := c.get(ctx, address, &plugin)
 	if err != nil {
-		return follow.Entry{}, err
+		return Entry{}, err
 	}
 	href, err := resolve(at, plugin.EntryPoint.Href)
 	if err != nil {
-		return follow.Entry{}, fmt.Errorf("%s is no plugin that can be started: %w", address, err)
+		return Entry{}, fmt.Errorf("%s is no plugin that can be started: %w", address, err)
 	}
 	ui, err := resolve(at, plugin.EntryPoint.UIHref)
 	if err != nil {
-		return follow.Entry{}, fmt.Errorf("%s has no page: %w", address, err)
+		return Entry{}, fmt.Errorf("%s has no page: %w", address, err)
 	}
-	e := follow.Entry{Title: plugin.Title, Origin: follow.OriginOf(href)}
-	e.Href, e.UI = withCallback(href, callback), withCallback(ui, callback)
-	return e, nil
+	return Entry{Href: withCallback(href, callback), UI: withCallback(ui, callback), Title: plugin.Title}, nil
 }
 
 // taskResource is what is read of a task.
@@ -102,6 +103,7 @@ var statuses = map[string]taskspb.Status{
 }
 
 // Read returns the task at an address. Its id is the address, the keys of its outputs are theirs.
+// The error wraps ErrGone if there is none.
 func (c *Client) Read(ctx context.Context, address string) (*taskspb.Task, error) {
 	var r taskResource
 	at, err := c.get(ctx, address, &r)
@@ -190,7 +192,7 @@ func (c *Client) get(ctx context.Context, address string, into any) (at *url.URL
 }
 
 // do makes a request and decodes the JSON of its answer, unless into is nil. An answer that means
-// that nothing is there wraps follow.ErrVanished.
+// that nothing is there wraps ErrGone.
 func (c *Client) do(request *http.Request, into any) (at *url.URL, err error) {
 	answer, err := c.http.Do(request)
 	if err != nil {
@@ -199,7 +201,7 @@ func (c *Client) do(request *http.Request, into any) (at *url.URL, err error) {
 	defer answer.Body.Close()
 	switch {
 	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusGone:
-		return nil, fmt.Errorf("%w: %s answers %s", follow.ErrVanished, request.URL.Redacted(), answer.Status)
+		return nil, fmt.Errorf("%w: %s answers %s", ErrGone, request.URL.Redacted(), answer.Status)
 	case answer.StatusCode/100 != 2:
 		return nil, fmt.Errorf("%s answers %s", request.URL.Redacted(), answer.Status)
 	case into == nil:
@@ -230,7 +232,7 @@ func resolve(at *url.URL, href string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if follow.OriginOf(u.String()) == "" {
+	if u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return "", fmt.Errorf("%.200q is no address of HTTP", href)
 	}
 	return u.String(), nil

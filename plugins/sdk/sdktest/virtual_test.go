@@ -47,11 +47,11 @@ func (p *parrot) virtualMethods() sdk.Methods {
 	}
 }
 
-// OperateVirtual refuses what would end the parrot's favourite.
+// OperateVirtual refuses what would end the parrot's favorite.
 func (p *parrot) OperateVirtual(_ context.Context, callsign string, o sdk.VirtualOperation, _ sdk.Reason) error {
 	p.in.Emit("asked", string(o)+" "+callsign)
-	if callsign == "Favourite" && o != sdk.VirtualRestart {
-		return errors.New("not my favourite")
+	if callsign == "Favorite" && o != sdk.VirtualRestart {
+		return errors.New("not my favorite")
 	}
 	return nil
 }
@@ -74,7 +74,7 @@ func TestVirtual(t *testing.T) {
 	}
 	must(h, "hatch", "Chick", nil)
 	must(h, "hatch", "Chick", nil)
-	must(h, "hatch", "Favourite", nil)
+	must(h, "hatch", "Favorite", nil)
 	if err := h.Call("hatch", "Other", nil); err == nil || !strings.Contains(err.Error(), "taken") {
 		t.Errorf("it took the callsign of another: %v", err)
 	}
@@ -101,7 +101,7 @@ func TestVirtual(t *testing.T) {
 		check(h, "who", nil, " called by ")
 		check(chick, "who", nil, "Chick called by ")
 		check(chick, "visit", "Other", " called by Chick")
-		check(chick, "visit", "Favourite", "Favourite called by Chick")
+		check(chick, "visit", "Favorite", "Favorite called by Chick")
 		results, err := chick.Process("f", sdk.Message{})
 		if err != nil || len(results) != 1 || string(results[0].Body) != "Chick" {
 			t.Errorf("got %+v, %v", results, err)
@@ -125,7 +125,7 @@ func TestVirtual(t *testing.T) {
 	if err := chick.Call("who", nil, nil); !errors.Is(err, shell.ErrUnavailable) {
 		t.Errorf("a deactivated one was called: %v", err)
 	}
-	if err := h.Virtual("Favourite").Destroy(); !errors.Is(err, shell.ErrRefused) || !strings.Contains(err.Error(), "not my favourite") {
+	if err := h.Virtual("Favorite").Destroy(); !errors.Is(err, shell.ErrRefused) || !strings.Contains(err.Error(), "not my favorite") {
 		t.Errorf("it was destroyed: %v", err)
 	}
 	if err := chick.Destroy(); err != nil {
@@ -144,11 +144,11 @@ func TestVirtual(t *testing.T) {
 	serves()
 	must(h, "fly", "Chick", nil)
 	must(h, "fly", "Chick", nil)
-	if left := h.VirtualCallsigns(); !slices.Equal(left, []string{"Favourite"}) {
+	if left := h.VirtualCallsigns(); !slices.Equal(left, []string{"Favorite"}) {
 		t.Errorf("%v are left", left)
 	}
 	h.Deactivate()
-	if state := h.Virtual("Favourite").State(); state != shell.Precondition {
+	if state := h.Virtual("Favorite").State(); state != shell.Precondition {
 		t.Errorf("its plugin is down, and it is %s", state)
 	}
 }

@@ -53,7 +53,7 @@ func (r *run) processMessage(ctx context.Context, flow string, body []byte) (fou
 // message would wait for ever.
 func (r *run) processUnknown(ctx context.Context) (found string, _ error) {
 	found, err := r.processMessage(ctx, unknownFlow, nil)
-	refusal, refused := err.(interface{ GRPCStatus() *status.Status }) //nolint:errorlint // an error that only wraps a status is the host's
+	refusal, refused := err.(interface{ GRPCStatus() *status.Status })
 	if !refused {
 		return found, err
 	}

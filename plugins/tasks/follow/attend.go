@@ -219,7 +219,8 @@ func (f *Follows) bringSteps(ctx context.Context, l *link, other *taskspb.Task) 
 // the end.
 func (f *Follows) endVanished(ctx context.Context, l link, own *taskspb.Task, why error) error {
 	for _, s := range own.GetSteps() {
-		if s.GetCleared() || s.GetOf().GetTask() != l.other && !(l.isElsewhere() && f.isAt(s, l.other)) {
+		isOfOther := s.GetOf().GetTask() == l.other || l.isElsewhere() && f.isAt(s, l.other)
+		if s.GetCleared() || !isOfOther {
 			continue
 		}
 		if err := f.tasks.ChangeSteps(ctx, l.callsign, &taskspb.UpdateRequest{Task: l.task, ClearSteps: []string{s.GetId()}}); err != nil {
