@@ -18,7 +18,8 @@ import (
 )
 
 var hostServices = []string{
-	"dormouse.controller.v1.Controller", "dormouse.packager.v1.Packager", "dormouse.shell.v1.Shell", "dormouse.statecontrol.v1.StateControl", "grpc.health.v1.Health",
+	"dormouse.controller.v1.Controller", "dormouse.packager.v1.Packager", "dormouse.shell.v1.Shell", "dormouse.shell.v1.Types", "dormouse.shell.v1.Virtuals",
+	"dormouse.state.v1.State", "dormouse.statecontrol.v1.StateControl", "dormouse.tasks.v1.Tasks", "grpc.health.v1.Health",
 	"grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection",
 }
 

@@ -59,12 +59,13 @@ func TestLifecycleIsWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	var present []string
-	for range 3 {
+	for range 4 {
 		c := next(t, every)
 		present = append(present, c.GetCallsign()+" "+c.GetState().String()+" "+c.GetControl().String())
 	}
 	if diff := cmp.Diff([]string{
-		"Counter STATE_ACTIVATED CONTROL_SUSPENDED", "Other STATE_DEACTIVATED CONTROL_NONE", "Streams STATE_ACTIVATED CONTROL_SUSPENDED",
+		"Counter STATE_ACTIVATED CONTROL_SUSPENDED", "Other STATE_DEACTIVATED CONTROL_NONE",
+		"Streams STATE_ACTIVATED CONTROL_SUSPENDED", "Tasks STATE_ACTIVATED CONTROL_NONE",
 	}, present); diff != "" {
 		t.Errorf("at first (-want +got):\n%s", diff)
 	}
@@ -161,7 +162,7 @@ func TestControllerAnswers(t *testing.T) {
 		t.Errorf("got %v, %v", version, err)
 	}
 	all, err := c.Services(h.limited(), &controllerpb.ServicesRequest{})
-	if err != nil || len(all.GetServices()) != 3 || all.GetServices()[0].GetPaths().GetPersistent() != h.dir+"/persistent/Counter" {
+	if err != nil || len(all.GetServices()) != 4 || all.GetServices()[0].GetPaths().GetPersistent() != h.dir+"/persistent/Counter" {
 		t.Errorf("got %v, %v", all, err)
 	}
 	about := &controllerpb.InstanceRequest{Callsign: "Other"}
@@ -202,7 +203,7 @@ func TestCloseIsBounded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for range 3 {
+	for range 4 { // three plugins, and a part of the host
 		next(t, stream)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
