@@ -34,7 +34,11 @@ func TestPutVirtualsBack(t *testing.T) {
 		r.must(r.UpdateVirtual(r.Context(), "P", Virtual{Callsign: "Changed", Configuration: json.RawMessage(`{"of":"another"}`)}))
 		removed = nil
 		for range 2 {
-			r.must(r.PutVirtualsBack("P", kept))
+			taken, err := r.PutVirtualsBack("P", kept)
+			r.must(err)
+			if !slices.Equal(taken, []string{"Taken"}) {
+				t.Errorf("others have the callsigns %q", taken)
+			}
 			var callsigns []string
 			for _, v := range r.VirtualsOf("P") {
 				callsigns = append(callsigns, v.Callsign)

@@ -59,7 +59,8 @@ func (h *Host) keepState(ctx context.Context, callsign, dir string) error {
 	return h.State.Keep(ctx, dir, owners...)
 }
 
-// putStateBack puts back what keepState has kept, if there is something.
+// putStateBack puts back what keepState has kept, if there is something. State of a virtual plugin
+// whose callsign is now that of another instance is left out: the other would get it.
 func (h *Host) putStateBack(ctx context.Context, callsign, dir string) error {
 	text, err := os.ReadFile(filepath.Join(dir, keptVirtualsName))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -72,10 +73,11 @@ func (h *Host) putStateBack(ctx context.Context, callsign, dir string) error {
 	if err != nil {
 		return fmt.Errorf("cannot put the virtual plugins of %s back: %w", callsign, err)
 	}
-	if err := h.Supervisor.PutVirtualsBack(callsign, children); err != nil {
+	taken, err := h.Supervisor.PutVirtualsBack(callsign, children)
+	if err != nil {
 		return err
 	}
-	return h.State.PutBack(ctx, dir)
+	return h.State.PutBack(ctx, dir, taken...)
 }
 
 // removeKept removes all that is kept of an instance that is gone for good: its files and its

@@ -112,14 +112,15 @@ func (s *State) keepOwner(tx *store.Tx, owner, dir string, lines *json.Encoder) 
 	return blobs.Err()
 }
 
-// PutBack gives the owners of the state that was kept in dir that state again, in one
-// transaction; what they have had since is gone. It can be repeated. It does nothing if no state
-// was kept there. Revisions go on from the highest that an owner has had.
-func (s *State) PutBack(ctx context.Context, dir string) error {
+// PutBack gives the owners of the state that was kept in dir that state again, except those named,
+// in one transaction; what they have had since is gone. It can be repeated. It does nothing if no
+// state was kept there. Revisions go on from the highest that an owner has had.
+func (s *State) PutBack(ctx context.Context, dir string, except ...string) error {
 	kept, err := readKept(filepath.Join(dir, keptName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
+	kept = slices.DeleteFunc(kept, func(o *keptOwner) bool { return slices.Contains(except, o.owner) })
 	if err == nil {
 		err = s.linkBack(dir, kept)
 	}

@@ -123,3 +123,26 @@ func TestKeptFilesAreLinks(t *testing.T) {
 		t.Error("the kept file is another")
 	}
 }
+
+// An owner that is named gets nothing of what was kept, and what it has stays.
+func TestPutBackExcept(t *testing.T) {
+	r := newRig(t, "", configs.State{})
+	for _, owner := range []string{"A", "Taken"} {
+		r.set(owner, "k", `"before"`)
+		r.put(owner, "b", "before")
+	}
+	dir := r.kept("A", "Taken")
+	for _, owner := range []string{"A", "Taken"} {
+		r.set(owner, "k", `"after"`)
+		r.put(owner, "b", "after")
+	}
+	must(t, r.PutBack(t.Context(), dir, "Taken"))
+	r.verify()
+	for owner, want := range map[string]string{"A": "before", "Taken": "after"} {
+		l, err := r.List(t.Context(), owner, Page{}, true)
+		must(t, err)
+		if len(l.All) != 1 || string(l.All[0].Value) != `"`+want+`"` || r.text(owner, "b") != want {
+			t.Errorf("%s has %+v and the blob %q, want %s", owner, l.All, r.text(owner, "b"), want)
+		}
+	}
+}
