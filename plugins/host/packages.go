@@ -54,7 +54,7 @@ func (h *Host) providedByPackages() map[string][]configs.Plugin {
 // StartPlugins starts the instances that start with the host, and then takes up what an earlier
 // host has begun with packages. From its beginning on plugin registries are told of changes.
 func (h *Host) StartPlugins(ctx context.Context) {
-	h.telling.start(h.qhana) //nolint:contextcheck // until StopTellingRegistries
+	h.telling.start(h.qhana)
 	h.Supervisor.Start(ctx)
 	if ctx.Err() == nil {
 		h.Packager.Start()

@@ -72,7 +72,7 @@ func TestOptimizerDisturbed(t *testing.T) {
 			if name == "plugins asleep" {
 				needCRIU(t)
 			}
-			f := newFitting(t, "stop")
+			f := newFitting(t)
 			f.host = f.site.start("")
 			f.carryOut(func() { disturb(f) })
 			f.verify()
@@ -91,7 +91,7 @@ func TestHostKilledOverOptimizer(t *testing.T) {
 	for _, point := range points {
 		t.Run(point, func(t *testing.T) {
 			runBeside(t)
-			f := newFitting(t, "stop")
+			f := newFitting(t)
 			f.host = f.site.start(point)
 			f.carryOut(func() {})
 			f.verify()
@@ -111,7 +111,7 @@ func TestPluginsKilledOverOptimizer(t *testing.T) {
 		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
 			runBeside(t)
 			random := rand.New(rand.NewPCG(seed, 0))
-			f := newFitting(t, "stop")
+			f := newFitting(t)
 			f.host = f.site.start("")
 			f.carryOutWith(func() {}, func() {
 				<-time.After(time.Duration(random.IntN(60)) * time.Millisecond)
@@ -123,7 +123,7 @@ func TestPluginsKilledOverOptimizer(t *testing.T) {
 }
 
 // newFitting returns one whose data are served until the end of the test.
-func newFitting(t *testing.T, onHostExit string) *fitting {
+func newFitting(t *testing.T) *fitting {
 	t.Helper()
 	data := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, map[string]string{"/features": "[[1, 0], [0, 1], [1, 1]]", "/target": "[0.5, -2, -1.5]"}[r.URL.Path])
@@ -134,7 +134,7 @@ func newFitting(t *testing.T, onHostExit string) *fitting {
 		plugins = append(plugins, plugin(callsign, programs+"/"+callsign, `sleep = "checkpoint"`, `on-call = "wake"`, `restart = { policy = "always", limit = 1000, backoff = "10ms" }`))
 	}
 	return &fitting{
-		t: t, site: newSite(t, policy(onHostExit)+fmt.Sprintf("public-url = %q\n", publicURL), plugins...),
+		t: t, site: newSite(t, policy("stop")+fmt.Sprintf("public-url = %q\n", publicURL), plugins...),
 		features: data.URL + "/features", target: data.URL + "/target",
 	}
 }

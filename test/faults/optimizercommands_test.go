@@ -19,7 +19,7 @@ func TestOptimizerCommands(t *testing.T) {
 	if len(commands) != 8 {
 		t.Fatalf("the commands are %q", commands)
 	}
-	f := newFitting(t, "stop")
+	f := newFitting(t)
 	f.host = f.site.start("")
 	f.host.ready()
 	here := strings.TrimSuffix(f.host.url(), "/jsonrpc")
