@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -77,17 +78,21 @@ func answerOf(response *http.Response, now time.Time) answer {
 	return answer{verdict: givenUp, reason: reason + ", which is not followed"}
 }
 
-// retryAfter returns how long a header Retry-After asks to wait, at least a second; 0 if it is
-// not readable.
+// retryAfter returns how long a header Retry-After asks to wait, at least a second and at most
+// giveUpAfter; 0 if it is not readable.
 func retryAfter(header string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(header, 10, 32); err == nil {
-		return max(time.Duration(seconds)*time.Second, time.Second)
+		return withinWaits(time.Duration(seconds) * time.Second)
 	}
 	if at, err := http.ParseTime(header); err == nil {
-		return max(at.Sub(now), time.Second)
+		return withinWaits(at.Sub(now))
 	}
 	return 0
 }
+
+// withinWaits returns the wait or, if that is shorter or longer than any may be, the nearest that
+// may be.
+func withinWaits(d time.Duration) time.Duration { return min(max(d, time.Second), giveUpAfter) }
 
 // maxReason is how long a reason may be, in bytes.
 const maxReason = 300
@@ -103,6 +108,6 @@ func answerTo(ctx context.Context, err error) answer {
 	if inURL, is := errors.AsType[*url.Error](err); is { // its text repeats the URL
 		err = inURL.Err
 	}
-	reason := err.Error()
-	return answer{verdict: again, reason: reason[:min(len(reason), maxReason)]}
+	reason := err.Error() // may quote what the target has sent
+	return answer{verdict: again, reason: strings.ToValidUTF8(reason[:min(len(reason), maxReason)], "")}
 }

@@ -221,6 +221,30 @@ func TestRetryAfter(t *testing.T) {
 	}
 }
 
+// A target that asks for a wait of thousands of years is asked again as seldom as any: the delivery
+// is given up after its day.
+func TestRetryAfterYears(t *testing.T) {
+	for name, header := range map[string]string{
+		"seconds": "4294967295",
+		"date":    "Fri, 31 Dec 9999 23:59:59 GMT",
+	} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(r *rig) {
+				t := r.t
+				r.answers(func(request) (*http.Response, error) {
+					return status(http.StatusTooManyRequests, "Retry-After", header), nil
+				})
+				r.put(to("a", "x", "1"))
+				r.after(25 * time.Hour)
+				all, err := r.Troubled(t.Context(), 0, 10)
+				if times := r.times(); len(times) != 1 || err != nil || len(all) != 1 || !all[0].GivenUp {
+					t.Errorf("%d tries, then %+v, %v", len(times), all, err)
+				}
+			})
+		})
+	}
+}
+
 // An undelivered delivery is replaced by a newer one of its event, which keeps its place in time:
 // at the end.
 func TestReplaced(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"dormouse/internal/outbox/targets"
 	"dormouse/internal/store"
@@ -183,6 +184,8 @@ func TestNoAnswer(t *testing.T) {
 		{"http://" + closed.Addr().String(), "connection refused"},
 		{serveRaw(t, func(net.Conn) {}), "EOF"},
 		{serveRaw(t, func(c net.Conn) { _, _ = io.WriteString(c, "no HTTP\r\n\r\n") }), "malformed HTTP"},
+		{serveRaw(t, func(c net.Conn) { _, _ = io.WriteString(c, "no"+strings.Repeat("é", 500)+"\r\n\r\n") }), "malformed HTTP"},
+		{serveRaw(t, func(c net.Conn) { _, _ = io.WriteString(c, "non"+strings.Repeat("é", 500)+"\r\n\r\n") }), "malformed HTTP"},
 		{"http://127.0.0.2:80", "webhooks may not go there: 127.0.0.2 is an address of this machine"},
 		{"http://name.invalid", "name.invalid"},
 	} {
@@ -200,7 +203,7 @@ func TestNoAnswer(t *testing.T) {
 				}
 			}
 		}
-		if !strings.Contains(reason, test.want) || strings.Contains(reason, "Post ") {
+		if !strings.Contains(reason, test.want) || strings.Contains(reason, "Post ") || !utf8.ValidString(reason) {
 			t.Errorf("%s: the reason is %q", test.url, reason)
 		}
 	}
