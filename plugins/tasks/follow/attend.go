@@ -105,7 +105,7 @@ func (f *Follows) attend(ctx context.Context, known *live) (later time.Duration,
 	case err != nil:
 		return 0, err
 	}
-	if own, err = f.mirror(ctx, l, own, other); err != nil {
+	if own, err = f.mirror(ctx, &l, own, other); err != nil {
 		return 0, err
 	}
 	if err := f.bringSteps(ctx, &l, other); err != nil {
@@ -178,12 +178,17 @@ func (f *Follows) readOther(ctx context.Context, l *link) (*taskspb.Task, error)
 }
 
 // mirror brings the steps of own in line with those of the other task, and returns own as it is
-// then.
-func (f *Follows) mirror(ctx context.Context, l link, own, other *taskspb.Task) (*taskspb.Task, error) {
+// then. The link knows of a step before it is there, so that whatever stops the host it is cleared.
+func (f *Follows) mirror(ctx context.Context, l *link, own, other *taskspb.Task) (*taskspb.Task, error) {
 	for {
-		change := nextChange(own, other, l)
+		change := nextChange(own, other, *l)
 		if change == nil {
 			return own, nil
+		}
+		if s := change.GetAddStep(); s != nil {
+			if err := f.change(ctx, l, func(l *link) { l.mirrored = s.GetId() }); err != nil {
+				return own, err
+			}
 		}
 		if err := f.tasks.ChangeSteps(ctx, l.callsign, change); err != nil {
 			return own, err
@@ -218,21 +223,12 @@ func (f *Follows) bringSteps(ctx context.Context, l *link, other *taskspb.Task) 
 // endVanished clears the mirrored step that is open, whose task has vanished, and brings the plugin
 // the end.
 func (f *Follows) endVanished(ctx context.Context, l link, own *taskspb.Task, why error) error {
-	for _, s := range own.GetSteps() {
-		isOfOther := s.GetOf().GetTask() == l.other || l.isElsewhere() && f.isAt(s, l.other)
-		if s.GetCleared() || !isOfOther {
-			continue
-		}
-		if err := f.tasks.ChangeSteps(ctx, l.callsign, &taskspb.UpdateRequest{Task: l.task, ClearSteps: []string{s.GetId()}}); err != nil {
+	if s := stepOf(own, l.mirrored); l.mirrored != "" && s != nil && !s.GetCleared() {
+		if err := f.tasks.ChangeSteps(ctx, l.callsign, &taskspb.UpdateRequest{Task: l.task, ClearSteps: []string{l.mirrored}}); err != nil {
 			return err
 		}
 	}
 	return f.bringEnd(ctx, l, nil, why.Error())
-}
-
-// isAt reports whether the step is one of the task at that address, as far as that can be told.
-func (f *Follows) isAt(s *taskspb.Step, address string) bool {
-	return OriginOf(s.GetHref()) == OriginOf(address)
 }
 
 // bringEnd brings the plugin the end of the other task, and then leaves that alone, unless the

@@ -140,6 +140,9 @@ func (f *Follows) make(ctx context.Context, l *link, condition string, arg any) 
 			*l = same[0]
 			return nil
 		}
+		if err := refuseLoop(tx, l.task, l.other); err != nil {
+			return err
+		}
 		var count int
 		if err := tx.QueryRow("SELECT count(*) FROM follows WHERE task = ?", l.task).Scan(&count); err != nil {
 			return err
@@ -151,6 +154,19 @@ func (f *Follows) make(ctx context.Context, l *link, condition string, arg any) 
 		return l.put(tx)
 	})
 	return made, err
+}
+
+// refuseLoop returns an error if the other task follows the task, itself or by way of others: each
+// would mirror its own steps for ever, and wait for itself to end.
+func refuseLoop(tx *store.Tx, task, other string) error {
+	var loops bool
+	err := tx.QueryRow(`WITH RECURSIVE followed(id) AS (
+			VALUES (?) UNION SELECT other FROM follows JOIN followed ON task = id WHERE other <> '')
+		SELECT count(*) > 0 FROM followed WHERE id = ?`, other, task).Scan(&loops)
+	if err == nil && loops {
+		err = fmt.Errorf("%w: the task %s can't follow %s, which follows it", tasks.ErrInvalid, task, other)
+	}
+	return err
 }
 
 // Called is what a webhook with that token has said: a task has changed, whose address is source.
@@ -214,6 +230,11 @@ func (f *Follows) calledIn(tx *store.Tx, token, source string) (l link, err erro
 		return l, nil
 	case l.other != "" || source == "" || originOfTask(source) != l.origin:
 		return l, fmt.Errorf("%w: nothing is known of %.200q", tasks.ErrUnknown, source)
+	}
+	if err := refuseLoop(tx, l.task, source); errors.Is(err, tasks.ErrInvalid) {
+		return l, fmt.Errorf("%w: %w", tasks.ErrUnknown, err)
+	} else if err != nil {
+		return l, err
 	}
 	l.other = source
 	return l, l.put(tx)

@@ -27,6 +27,8 @@ CREATE TABLE follows (
 	lost       INTEGER NOT NULL  -- since when it is out of reach, in milliseconds since 1970; 0 if it is not
 );
 CREATE INDEX follows_of ON follows (task);
+`, `
+ALTER TABLE follows ADD COLUMN mirrored TEXT NOT NULL DEFAULT ''; -- the step of the task that was last made for one of the other
 `}
 
 // link is a row of the table: an invitation, or a task that follows another one.
@@ -38,6 +40,7 @@ type link struct {
 	except, brought       []string
 	ended, subscribed     bool
 	asked, lost           int64
+	mirrored              string
 }
 
 // isElsewhere reports whether the other task is at an address elsewhere.
@@ -48,7 +51,7 @@ func (l link) isExcepted(step string) bool {
 	return slices.Contains(l.except, step) || slices.Contains(l.except, "*")
 }
 
-const linkColumns = "n, task, callsign, other, step, origin, token, prefix, excepted, brought, ended, asked, subscribed, lost"
+const linkColumns = "n, task, callsign, other, step, origin, token, prefix, excepted, brought, ended, asked, subscribed, lost, mirrored"
 
 // readLinks returns the links for which the condition holds, oldest first; all without one.
 func readLinks(tx *store.Tx, condition string, args ...any) (all []link, err error) {
@@ -63,7 +66,7 @@ func readLinks(tx *store.Tx, condition string, args ...any) (all []link, err err
 	for rows.Next() {
 		var l link
 		var except, brought string
-		err := rows.Scan(&l.n, &l.task, &l.callsign, &l.other, &l.step, &l.origin, &l.token, &l.prefix, &except, &brought, &l.ended, &l.asked, &l.subscribed, &l.lost)
+		err := rows.Scan(&l.n, &l.task, &l.callsign, &l.other, &l.step, &l.origin, &l.token, &l.prefix, &except, &brought, &l.ended, &l.asked, &l.subscribed, &l.lost, &l.mirrored)
 		if err == nil {
 			err = json.Unmarshal([]byte(except), &l.except)
 		}
@@ -80,13 +83,13 @@ func readLinks(tx *store.Tx, condition string, args ...any) (all []link, err err
 
 // put writes a link; one without a number is new and gets one.
 func (l *link) put(tx *store.Tx) error {
-	values := []any{l.task, l.callsign, l.other, l.step, l.origin, l.token, l.prefix, listText(l.except), listText(l.brought), l.ended, l.asked, l.subscribed, l.lost}
+	values := []any{l.task, l.callsign, l.other, l.step, l.origin, l.token, l.prefix, listText(l.except), listText(l.brought), l.ended, l.asked, l.subscribed, l.lost, l.mirrored}
 	if l.n == 0 {
-		return tx.QueryRow(`INSERT INTO follows (task, callsign, other, step, origin, token, prefix, excepted, brought, ended, asked, subscribed, lost)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`, values...).Scan(&l.n)
+		return tx.QueryRow(`INSERT INTO follows (task, callsign, other, step, origin, token, prefix, excepted, brought, ended, asked, subscribed, lost, mirrored)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) RETURNING n`, values...).Scan(&l.n)
 	}
 	_, err := tx.Exec(`UPDATE follows SET task = ?, callsign = ?, other = ?, step = ?, origin = ?, token = ?, prefix = ?, excepted = ?, brought = ?,
-		ended = ?, asked = ?, subscribed = ?, lost = ? WHERE n = ?`, append(values, l.n)...)
+		ended = ?, asked = ?, subscribed = ?, lost = ?, mirrored = ? WHERE n = ?`, append(values, l.n)...)
 	return err
 }
 
