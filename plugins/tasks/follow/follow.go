@@ -72,7 +72,7 @@ const (
 // Follows are all invitations and follows of the host's tasks.
 type Follows struct {
 	Options
-	tasks  *tasks.Tasks
+	tasks  taskKeeper
 	places chan struct{} // has a value for each link that is attended
 
 	mu         sync.Mutex // guards the fields below
@@ -84,6 +84,13 @@ type Follows struct {
 }
 
 var _ tasks.Following = (*Follows)(nil)
+
+// taskKeeper is what the follows need of the tasks of this host.
+type taskKeeper interface {
+	Get(ctx context.Context, id string) (*taskspb.Task, error)
+	ChangeSteps(ctx context.Context, owner string, r *taskspb.UpdateRequest) error
+	AskWorker(ctx context.Context, callsign string, ask func(taskspb.WorkerClient) error) (refused string, err error)
+}
 
 // live is what the host's memory knows of a link.
 type live struct {
