@@ -98,7 +98,7 @@ func (f *Follows) attend(ctx context.Context, known *live) (later time.Duration,
 	if err := f.clearInvitation(ctx, l, own); err != nil {
 		return 0, err
 	}
-	other, err := f.readOther(ctx, &l)
+	other, err := f.readOther(ctx, known, &l)
 	switch {
 	case errors.Is(err, ErrVanished):
 		return 0, f.endVanished(ctx, l, own, err)
@@ -144,7 +144,7 @@ func (f *Follows) read(ctx context.Context, n int64) (l link, found bool, err er
 
 // readOther returns the other task. One elsewhere is subscribed to before it is read, so that no
 // change is missed, and has vanished when it was out of reach for long.
-func (f *Follows) readOther(ctx context.Context, l *link) (*taskspb.Task, error) {
+func (f *Follows) readOther(ctx context.Context, known *live, l *link) (*taskspb.Task, error) {
 	if !l.isElsewhere() {
 		t, err := f.tasks.Get(ctx, l.other)
 		if errors.Is(err, tasks.ErrUnknown) {
@@ -162,19 +162,32 @@ func (f *Follows) readOther(ctx context.Context, l *link) (*taskspb.Task, error)
 		}
 	}
 	t, err := f.Elsewhere.Read(ctx, l.other)
-	lost, now := l.lost, time.Now().UnixMilli()
-	switch {
-	case err == nil:
+	lost := l.lost + known.noteTry(err == nil).Milliseconds()
+	if err == nil {
 		lost = 0
-	case lost == 0 || lost > now: // or the clock has been set back
-		lost = now
-	case now-lost > vanishedAfter.Milliseconds() && !errors.Is(err, ErrVanished):
+	}
+	if lost > vanishedAfter.Milliseconds() && !errors.Is(err, ErrVanished) {
 		return nil, fmt.Errorf("%w: it was out of reach for %s: %w", ErrVanished, vanishedAfter, err)
 	}
 	if l.lost != lost {
 		err = errors.Join(err, f.change(ctx, l, func(l *link) { l.lost = lost }))
 	}
 	return t, err
+}
+
+// noteTry notes that the other task was tried to be read, and returns how long it has been out of
+// reach since the try before. What this host has not seen is not counted: it may have been down,
+// asleep, or its clock set anew. Only the goroutine that attends the link calls noteTry.
+func (l *live) noteTry(succeeded bool) (lost time.Duration) {
+	if succeeded {
+		l.missed = time.Time{}
+		return 0
+	}
+	if !l.missed.IsZero() {
+		lost = min(time.Since(l.missed), 2*pollEvery)
+	}
+	l.missed = time.Now()
+	return lost
 }
 
 // mirror brings the steps of own in line with those of the other task, and returns own as it is

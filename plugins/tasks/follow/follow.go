@@ -100,6 +100,7 @@ type live struct {
 	again    bool     // it must look once more
 	timer    *time.Timer
 	retry    time.Duration // before the next look after an error
+	missed   time.Time     // when this host has tried in vain to read the other task; zero after a success
 }
 
 // Open returns the follows in the store. Nothing happens to them before Run.

@@ -29,6 +29,8 @@ CREATE TABLE follows (
 CREATE INDEX follows_of ON follows (task);
 `, `
 ALTER TABLE follows ADD COLUMN mirrored TEXT NOT NULL DEFAULT ''; -- the step of the task that was last made for one of the other
+`, `
+UPDATE follows SET lost = 0; -- from now on how long it is out of reach, in milliseconds, as far as hosts have seen
 `}
 
 // link is a row of the table: an invitation, or a task that follows another one.
