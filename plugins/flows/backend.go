@@ -75,8 +75,8 @@ func (b *backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 	}
 	result, err := m.serve(ctx, b.Flows, c.Params)
 	if err != nil {
-		a := answerTo(err)
-		return nil, &shell.PluginError{Code: int(a.number), Message: err.Error(), Data: a.data()}
+		a := answers.To(err)
+		return nil, a.PluginError(err, a.Data())
 	}
 	return json.Marshal(result)
 }

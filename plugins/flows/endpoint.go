@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"strconv"
 	"strings"
 
 	"dormouse/configs"
@@ -55,11 +54,7 @@ func (f *Flows) servePost(w http.ResponseWriter, r *http.Request, flow string) {
 
 // respondError answers with the status and the text of the error, and with when to try again.
 func respondError(w http.ResponseWriter, err error) {
-	a := answerTo(err)
-	if a.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(a.retryAfter.Seconds())))
-	}
-	http.Error(w, err.Error(), a.status)
+	answers.To(err).WriteHTTP(w, err)
 }
 
 // messageFromRequest returns the message in a request, or an ErrInvalid or ErrTooLarge.

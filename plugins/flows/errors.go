@@ -2,9 +2,7 @@ package flows
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 
 	"dormouse/internal/queue"
 	"dormouse/plugins/thunder"
-	"dormouse/shell/shellpb"
 )
 
 // Errors of publishing and of the methods. Their texts go on with what to do.
@@ -33,51 +30,21 @@ var (
 	ErrTaken = errors.New("the name of the flow is taken")
 )
 
-// answer is what a client gets for an error, on each wire.
-type answer struct {
-	err    error
-	number thunder.ErrorNumber
-	code   codes.Code
-	status int // of HTTP
-	// retryAfter is when the same request may succeed; 0 for never by itself.
-	retryAfter time.Duration
-}
-
 // answers has the answer for each error. The first one that an error matches counts.
-var answers = []answer{
-	{ErrUnknown, thunder.UnknownKey, codes.NotFound, http.StatusNotFound, 0},
-	{ErrRejected, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict, 0},
-	{ErrUnrouted, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict, 0},
-	{ErrTooLarge, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusRequestEntityTooLarge, 0},
-	{ErrInvalid, thunder.BadRequest, codes.InvalidArgument, http.StatusBadRequest, 0},
-	{ErrBadRequest, thunder.BadRequest, codes.InvalidArgument, http.StatusBadRequest, 0},
-	{ErrTaken, thunder.DuplicateKey, codes.AlreadyExists, http.StatusConflict, 0},
-	{queue.ErrTooLong, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusRequestEntityTooLarge, 0},
-	{queue.ErrGone, thunder.NotExist, codes.NotFound, http.StatusNotFound, 0},
-	{queue.ErrQueueFull, thunder.InProgress, codes.ResourceExhausted, http.StatusTooManyRequests, time.Second},
-	{queue.ErrFull, thunder.InProgress, codes.ResourceExhausted, http.StatusInsufficientStorage, 10 * time.Second},
-	{context.DeadlineExceeded, thunder.TimedOut, codes.DeadlineExceeded, http.StatusGatewayTimeout, 0},
-	{context.Canceled, thunder.Aborted, codes.Canceled, http.StatusServiceUnavailable, 0},
-}
-
-// answerTo returns the answer for err, which is not nil: of an internal error for one that
-// is not in the table.
-func answerTo(err error) answer {
-	for _, a := range answers {
-		if errors.Is(err, a.err) {
-			return a
-		}
-	}
-	return answer{err, thunder.General, codes.Internal, http.StatusInternalServerError, 0}
-}
-
-// data returns what a client of JSON-RPC gets besides number and text: after how many
-// milliseconds the same request may succeed, nil if not by itself.
-func (a answer) data() json.RawMessage {
-	if a.retryAfter == 0 {
-		return nil
-	}
-	return fmt.Appendf(nil, `{"retryAfterMs":%d}`, a.retryAfter.Milliseconds())
+var answers = thunder.Answers{
+	{Err: ErrUnknown, Number: thunder.UnknownKey, Code: codes.NotFound, Status: http.StatusNotFound},
+	{Err: ErrRejected, Number: thunder.IllegalState, Code: codes.FailedPrecondition, Status: http.StatusConflict},
+	{Err: ErrUnrouted, Number: thunder.IllegalState, Code: codes.FailedPrecondition, Status: http.StatusConflict},
+	{Err: ErrTooLarge, Number: thunder.InvalidInputLength, Code: codes.ResourceExhausted, Status: http.StatusRequestEntityTooLarge},
+	{Err: ErrInvalid, Number: thunder.BadRequest, Code: codes.InvalidArgument, Status: http.StatusBadRequest},
+	{Err: ErrBadRequest, Number: thunder.BadRequest, Code: codes.InvalidArgument, Status: http.StatusBadRequest},
+	{Err: ErrTaken, Number: thunder.DuplicateKey, Code: codes.AlreadyExists, Status: http.StatusConflict},
+	{Err: queue.ErrTooLong, Number: thunder.InvalidInputLength, Code: codes.ResourceExhausted, Status: http.StatusRequestEntityTooLarge},
+	{Err: queue.ErrGone, Number: thunder.NotExist, Code: codes.NotFound, Status: http.StatusNotFound},
+	{Err: queue.ErrQueueFull, Number: thunder.InProgress, Code: codes.ResourceExhausted, Status: http.StatusTooManyRequests, RetryAfter: time.Second},
+	{Err: queue.ErrFull, Number: thunder.InProgress, Code: codes.ResourceExhausted, Status: http.StatusInsufficientStorage, RetryAfter: 10 * time.Second},
+	{Err: context.DeadlineExceeded, Number: thunder.TimedOut, Code: codes.DeadlineExceeded, Status: http.StatusGatewayTimeout},
+	{Err: context.Canceled, Number: thunder.Aborted, Code: codes.Canceled, Status: http.StatusServiceUnavailable},
 }
 
 // asStatus returns err as a gRPC status with Thunder's number; nil stays nil.
@@ -85,6 +52,6 @@ func asStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	a := answerTo(err)
-	return shellpb.ErrorWithDetail(a.code, err.Error(), &shellpb.Error{Code: int32(a.number), Data: a.data()})
+	a := answers.To(err)
+	return a.GRPCError(err, a.Data())
 }

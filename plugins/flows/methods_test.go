@@ -206,7 +206,7 @@ func TestPostBeyondTheTotal(t *testing.T) {
 	r.must(r.publish("texts", "1"))
 	answer := httptest.NewRecorder()
 	r.servePost(answer, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", strings.NewReader("2")), "texts")
-	if data := answerTo(r.publish("texts", "3")).data(); string(data) != `{"retryAfterMs":10000}` {
+	if data := answers.To(r.publish("texts", "3")).Data(); string(data) != `{"retryAfterMs":10000}` {
 		t.Errorf("the data of the error is %s", data)
 	}
 	if answer.Code != http.StatusInsufficientStorage || answer.Header().Get("Retry-After") != "10" {

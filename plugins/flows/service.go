@@ -87,8 +87,8 @@ func streamAnswer(r queue.Receipt, err error) *shellpb.PublishResponse {
 	if err == nil {
 		return &shellpb.PublishResponse{Id: r.ID, Seen: r.Seen}
 	}
-	a := answerTo(err)
+	a := answers.To(err)
 	return &shellpb.PublishResponse{
-		Error: err.Error(), Code: uint32(a.code), Number: int32(a.number), RetryAfter: uint32(a.retryAfter.Milliseconds()),
+		Error: err.Error(), Code: uint32(a.Code), Number: int32(a.Number), RetryAfter: uint32(a.RetryAfter.Milliseconds()),
 	}
 }

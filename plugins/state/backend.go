@@ -41,8 +41,7 @@ func (b *backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 	}
 	result, err := serve(ctx, b.State, c.Params)
 	if err != nil {
-		a := answerTo(err)
-		return nil, &shell.PluginError{Code: int(a.number), Message: err.Error(), Data: a.dataOf(err)}
+		return nil, answers.To(err).PluginError(err, dataOf(err))
 	}
 	return json.Marshal(result)
 }

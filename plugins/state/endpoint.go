@@ -165,9 +165,5 @@ func digestFromHeader(text string) ([]byte, error) {
 
 // respondError answers with the status and the text of the error, and with when to try again.
 func respondError(w http.ResponseWriter, err error) {
-	a := answerTo(err)
-	if a.retryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(a.retryAfter.Seconds())))
-	}
-	http.Error(w, err.Error(), a.status)
+	answers.To(err).WriteHTTP(w, err)
 }

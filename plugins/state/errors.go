@@ -16,7 +16,6 @@ import (
 	"dormouse/internal/bytesize"
 	"dormouse/internal/store"
 	"dormouse/plugins/thunder"
-	"dormouse/shell/shellpb"
 )
 
 // Errors of the operations and the methods. Their texts go on with what to do.
@@ -97,61 +96,37 @@ func (e *quotaError) Error() string {
 
 func (e *quotaError) Unwrap() error { return ErrFull }
 
-// answer is what a client gets for an error, on each wire.
-type answer struct {
-	err    error
-	number thunder.ErrorNumber
-	code   codes.Code
-	status int // of HTTP
-	// retryAfter is when the same request may succeed; 0 for never by itself.
-	retryAfter time.Duration
-}
-
 // answers has the answer for each error. The first one that an error matches counts.
-var answers = []answer{
-	{ErrNotFound, thunder.UnknownKey, codes.NotFound, http.StatusNotFound, 0},
-	{ErrConflict, thunder.IllegalState, codes.Aborted, http.StatusPreconditionFailed, 0},
-	{ErrFull, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusInsufficientStorage, 0},
-	{ErrTooLarge, thunder.InvalidInputLength, codes.InvalidArgument, http.StatusRequestEntityTooLarge, 0},
-	{ErrIncomplete, thunder.BadRequest, codes.InvalidArgument, http.StatusBadRequest, 0},
-	{ErrRange, thunder.InvalidRange, codes.OutOfRange, http.StatusRequestedRangeNotSatisfiable, 0},
-	{ErrInvalid, thunder.BadRequest, codes.InvalidArgument, http.StatusBadRequest, 0},
-	{ErrBusy, thunder.InProgress, codes.ResourceExhausted, http.StatusTooManyRequests, time.Second},
-	{ErrNoFiles, thunder.Unavailable, codes.Unavailable, http.StatusServiceUnavailable, 10 * time.Second},
-	{ErrDamaged, thunder.General, codes.DataLoss, http.StatusInternalServerError, 0},
-	{store.ErrDamaged, thunder.General, codes.DataLoss, http.StatusInternalServerError, 0},
-	{store.ErrClosed, thunder.Unavailable, codes.Unavailable, http.StatusServiceUnavailable, time.Second},
-	{syscall.ENOSPC, thunder.InProgress, codes.ResourceExhausted, http.StatusInsufficientStorage, 10 * time.Second},
-	{syscall.EDQUOT, thunder.InProgress, codes.ResourceExhausted, http.StatusInsufficientStorage, 10 * time.Second},
-	{fs.ErrPermission, thunder.General, codes.Internal, http.StatusInternalServerError, 0},
-	{context.DeadlineExceeded, thunder.TimedOut, codes.DeadlineExceeded, http.StatusGatewayTimeout, 0},
-	{context.Canceled, thunder.Aborted, codes.Canceled, http.StatusServiceUnavailable, 0},
-}
-
-// answerTo returns the answer for err, which is not nil: of an internal error for one that
-// is not in the table.
-func answerTo(err error) answer {
-	for _, a := range answers {
-		if errors.Is(err, a.err) {
-			return a
-		}
-	}
-	return answer{err, thunder.General, codes.Internal, http.StatusInternalServerError, 0}
+var answers = thunder.Answers{
+	{Err: ErrNotFound, Number: thunder.UnknownKey, Code: codes.NotFound, Status: http.StatusNotFound},
+	{Err: ErrConflict, Number: thunder.IllegalState, Code: codes.Aborted, Status: http.StatusPreconditionFailed},
+	{Err: ErrFull, Number: thunder.InvalidInputLength, Code: codes.ResourceExhausted, Status: http.StatusInsufficientStorage},
+	{Err: ErrTooLarge, Number: thunder.InvalidInputLength, Code: codes.InvalidArgument, Status: http.StatusRequestEntityTooLarge},
+	{Err: ErrIncomplete, Number: thunder.BadRequest, Code: codes.InvalidArgument, Status: http.StatusBadRequest},
+	{Err: ErrRange, Number: thunder.InvalidRange, Code: codes.OutOfRange, Status: http.StatusRequestedRangeNotSatisfiable},
+	{Err: ErrInvalid, Number: thunder.BadRequest, Code: codes.InvalidArgument, Status: http.StatusBadRequest},
+	{Err: ErrBusy, Number: thunder.InProgress, Code: codes.ResourceExhausted, Status: http.StatusTooManyRequests, RetryAfter: time.Second},
+	{Err: ErrNoFiles, Number: thunder.Unavailable, Code: codes.Unavailable, Status: http.StatusServiceUnavailable, RetryAfter: 10 * time.Second},
+	{Err: ErrDamaged, Number: thunder.General, Code: codes.DataLoss, Status: http.StatusInternalServerError},
+	{Err: store.ErrDamaged, Number: thunder.General, Code: codes.DataLoss, Status: http.StatusInternalServerError},
+	{Err: store.ErrClosed, Number: thunder.Unavailable, Code: codes.Unavailable, Status: http.StatusServiceUnavailable, RetryAfter: time.Second},
+	{Err: syscall.ENOSPC, Number: thunder.InProgress, Code: codes.ResourceExhausted, Status: http.StatusInsufficientStorage, RetryAfter: 10 * time.Second},
+	{Err: syscall.EDQUOT, Number: thunder.InProgress, Code: codes.ResourceExhausted, Status: http.StatusInsufficientStorage, RetryAfter: 10 * time.Second},
+	{Err: fs.ErrPermission, Number: thunder.General, Code: codes.Internal, Status: http.StatusInternalServerError},
+	{Err: context.DeadlineExceeded, Number: thunder.TimedOut, Code: codes.DeadlineExceeded, Status: http.StatusGatewayTimeout},
+	{Err: context.Canceled, Number: thunder.Aborted, Code: codes.Canceled, Status: http.StatusServiceUnavailable},
 }
 
 // dataOf returns what a client gets of an error besides number and text: the revision that a
 // key or blob has, what is left of a quota, or when to try again; nil for nothing.
-func (a answer) dataOf(err error) json.RawMessage {
+func dataOf(err error) json.RawMessage {
 	if conflict, ok := errors.AsType[*conflictError](err); ok {
 		return fmt.Appendf(nil, `{"revision":%d}`, conflict.has)
 	}
 	if full, ok := errors.AsType[*quotaError](err); ok {
 		return fmt.Appendf(nil, `{"quota":%q,"limit":%d,"left":%d,"needed":%d}`, full.key, full.limit, max(full.left, 0), full.needed)
 	}
-	if a.retryAfter > 0 {
-		return fmt.Appendf(nil, `{"retryAfterMs":%d}`, a.retryAfter.Milliseconds())
-	}
-	return nil
+	return answers.To(err).Data()
 }
 
 // asStatus returns err as a gRPC status with Thunder's number. Nil, and an error of gRPC, stay as
@@ -160,6 +135,5 @@ func asStatus(err error) error {
 	if _, is := status.FromError(err); is {
 		return err
 	}
-	a := answerTo(err)
-	return shellpb.ErrorWithDetail(a.code, err.Error(), &shellpb.Error{Code: int32(a.number), Data: a.dataOf(err)})
+	return answers.To(err).GRPCError(err, dataOf(err))
 }

@@ -216,7 +216,7 @@ func TestQuotasOfKeys(t *testing.T) {
 	r.set("A", "a", `"`+strings.Repeat("x", 87)+`"`) // 90 bytes
 	_, _, err := r.Change(t.Context(), "A", Change{Key: "b", Value: []byte(`"twelve byte"`)})
 	wantError(t, err, ErrFull, "the state of A is full: 10 B of 100 B are left, and this needs 14 B", "raise max-key-bytes in [state]")
-	if data := string(answerTo(err).dataOf(err)); data != `{"quota":"max-key-bytes","limit":100,"left":10,"needed":14}` {
+	if data := string(dataOf(err)); data != `{"quota":"max-key-bytes","limit":100,"left":10,"needed":14}` {
 		t.Errorf("clients get %s", data)
 	}
 	r.set("A", "b", `1`)

@@ -97,8 +97,7 @@ func (b backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, err
 	}
 	result, err := m.serve(ctx, b.Tasks, c.Params)
 	if err != nil {
-		a := answerTo(err)
-		return nil, &shell.PluginError{Code: int(a.number), Message: err.Error()}
+		return nil, answers.To(err).PluginError(err, nil)
 	}
 	return json.Marshal(result)
 }

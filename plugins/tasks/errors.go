@@ -9,7 +9,6 @@ import (
 
 	"dormouse/plugins/thunder"
 	"dormouse/shell"
-	"dormouse/shell/shellpb"
 )
 
 // Errors of tasks. Their texts go on with what to do.
@@ -35,49 +34,29 @@ var (
 	ErrForbidden = errors.New("the caller may not do that")
 )
 
-// answer is what a client gets for an error, on each wire.
-type answer struct {
-	err    error
-	number thunder.ErrorNumber
-	code   codes.Code
-	status int // of HTTP
-}
-
 // answers has the answer for each error. The first one that an error matches counts.
-var answers = []answer{
-	{ErrUnknown, thunder.UnknownKey, codes.NotFound, http.StatusNotFound},
-	{ErrNoInstance, thunder.UnknownKey, codes.NotFound, http.StatusNotFound},
-	{ErrEnded, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict},
-	{ErrState, thunder.IllegalState, codes.FailedPrecondition, http.StatusConflict},
-	{ErrInvalid, thunder.BadRequest, codes.InvalidArgument, http.StatusUnprocessableEntity},
-	{ErrTooLarge, thunder.InvalidInputLength, codes.ResourceExhausted, http.StatusRequestEntityTooLarge},
-	{ErrNoWorker, thunder.NotSupported, codes.Unimplemented, http.StatusNotFound},
-	{ErrFull, thunder.InProgress, codes.ResourceExhausted, http.StatusInsufficientStorage},
-	{ErrForbidden, thunder.PrivilegedRequest, codes.PermissionDenied, http.StatusForbidden},
-	{shell.ErrUnavailable, thunder.Unavailable, codes.Unavailable, http.StatusServiceUnavailable},
-	{context.DeadlineExceeded, thunder.TimedOut, codes.DeadlineExceeded, http.StatusGatewayTimeout},
-	{context.Canceled, thunder.Aborted, codes.Canceled, http.StatusServiceUnavailable},
-}
-
-// answerTo returns the answer for err, which is not nil: of an internal error for one that
-// is not in the table.
-func answerTo(err error) answer {
-	for _, a := range answers {
-		if errors.Is(err, a.err) {
-			return a
-		}
-	}
-	return answer{err, thunder.General, codes.Internal, http.StatusInternalServerError}
+var answers = thunder.Answers{
+	{Err: ErrUnknown, Number: thunder.UnknownKey, Code: codes.NotFound, Status: http.StatusNotFound},
+	{Err: ErrNoInstance, Number: thunder.UnknownKey, Code: codes.NotFound, Status: http.StatusNotFound},
+	{Err: ErrEnded, Number: thunder.IllegalState, Code: codes.FailedPrecondition, Status: http.StatusConflict},
+	{Err: ErrState, Number: thunder.IllegalState, Code: codes.FailedPrecondition, Status: http.StatusConflict},
+	{Err: ErrInvalid, Number: thunder.BadRequest, Code: codes.InvalidArgument, Status: http.StatusUnprocessableEntity},
+	{Err: ErrTooLarge, Number: thunder.InvalidInputLength, Code: codes.ResourceExhausted, Status: http.StatusRequestEntityTooLarge},
+	{Err: ErrNoWorker, Number: thunder.NotSupported, Code: codes.Unimplemented, Status: http.StatusNotFound},
+	{Err: ErrFull, Number: thunder.InProgress, Code: codes.ResourceExhausted, Status: http.StatusInsufficientStorage},
+	{Err: ErrForbidden, Number: thunder.PrivilegedRequest, Code: codes.PermissionDenied, Status: http.StatusForbidden},
+	{Err: shell.ErrUnavailable, Number: thunder.Unavailable, Code: codes.Unavailable, Status: http.StatusServiceUnavailable},
+	{Err: context.DeadlineExceeded, Number: thunder.TimedOut, Code: codes.DeadlineExceeded, Status: http.StatusGatewayTimeout},
+	{Err: context.Canceled, Number: thunder.Aborted, Code: codes.Canceled, Status: http.StatusServiceUnavailable},
 }
 
 // HTTPStatus returns the status with which an error of this package is answered over HTTP.
-func HTTPStatus(err error) int { return answerTo(err).status }
+func HTTPStatus(err error) int { return answers.To(err).Status }
 
 // asStatus returns err as a gRPC status with Thunder's number; nil stays nil.
 func asStatus(err error) error {
 	if err == nil {
 		return nil
 	}
-	a := answerTo(err)
-	return shellpb.ErrorWithDetail(a.code, err.Error(), &shellpb.Error{Code: int32(a.number)})
+	return answers.To(err).GRPCError(err, nil)
 }

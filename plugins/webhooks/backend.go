@@ -55,7 +55,7 @@ func (b *backend) Invoke(ctx context.Context, c shell.Call) (json.RawMessage, er
 	}
 	result, err := m.serve(ctx, b.Webhooks, c.Params)
 	if err != nil {
-		return nil, &shell.PluginError{Code: int(answerTo(err).number), Message: err.Error()}
+		return nil, answers.To(err).PluginError(err, nil)
 	}
 	return json.Marshal(result)
 }
