@@ -74,17 +74,14 @@ func (t *Tasks) attendUntilDone(ctx context.Context, callsign string) {
 
 // attendOnce does what is to be done now. The error says why something is left.
 func (t *Tasks) attendOnce(ctx context.Context, callsign string) error {
-	for {
-		end, found := t.owners.takeEnd(callsign)
-		if !found {
-			break
-		}
+	end, life, found := t.owners.takeEnd(callsign)
+	for ; found; end, life, found = t.owners.takeEnd(callsign) {
 		if err := t.endTasksOf(context.WithoutCancel(ctx), callsign, end); err != nil {
 			t.owners.putEndBack(callsign, end)
 			return err
 		}
 	}
-	due, err := t.due(ctx, callsign)
+	due, err := t.due(ctx, callsign, life)
 	if err != nil || len(due) == 0 {
 		return err
 	}
@@ -104,21 +101,21 @@ func (t *Tasks) attendOnce(ctx context.Context, callsign string) error {
 // due is what a plugin is to be asked about one of its tasks.
 type due struct {
 	task   *taskspb.Task // without its parts
+	life   uint64        // of the plugin, that it is due in
 	run    bool
 	cancel bool
 	submit *taskspb.Step
 }
 
-// due returns what the plugin of an instance is to be asked.
-func (t *Tasks) due(ctx context.Context, callsign string) (all []due, err error) {
-	life := t.owners.lifeOf(callsign)
+// due returns what the plugin of an instance is to be asked in that life.
+func (t *Tasks) due(ctx context.Context, callsign string, life uint64) (all []due, err error) {
 	err = t.Store.View(ctx, func(tx *store.Tx) error {
 		rows, err := pendingOf(tx, callsign)
 		for _, r := range rows {
 			if err != nil {
 				break
 			}
-			d := due{task: r.task, run: r.life != life || r.task.GetStarted() == nil}
+			d := due{task: r.task, life: life, run: r.life != life || r.task.GetStarted() == nil}
 			d.cancel = r.task.GetCancelled() && !d.run && !t.owners.wasTold(r.task.GetId())
 			if d.submit, err = submittedStep(tx, r.n); err == nil && (d.run || d.cancel || d.submit != nil) {
 				all = append(all, d)
@@ -153,9 +150,12 @@ func (t *Tasks) ask(ctx context.Context, worker taskspb.WorkerClient, d due) err
 		return t.endPending(ctx, d.task.GetId(), failed(cancelledReason))
 	}
 	if d.run {
-		if err := t.askToRun(ctx, worker, d.task); err != nil {
+		if err := t.askToRun(ctx, worker, d.task, d.life); err != nil {
 			return err
 		}
+	}
+	if isOver := !t.owners.use(d.task.GetCallsign(), d.life); isOver {
+		return nil
 	}
 	if d.cancel {
 		if err := t.askToCancel(ctx, worker, d.task); err != nil {
@@ -168,11 +168,17 @@ func (t *Tasks) ask(ctx context.Context, worker taskspb.WorkerClient, d due) err
 	return nil
 }
 
+// errLifeOver means that the life in which a plugin was to be asked is over. What its tasks lose by
+// that is seen to before the next life is asked.
+var errLifeOver = errors.New("the plugin has ended meanwhile")
+
 // askToRun has the plugin begin with a task or go on with it. That this life was asked is on disk
-// before.
-func (t *Tasks) askToRun(ctx context.Context, worker taskspb.WorkerClient, task *taskspb.Task) error {
-	life := t.owners.lifeOf(task.GetCallsign())
+// before. It does nothing if that life is over.
+func (t *Tasks) askToRun(ctx context.Context, worker taskspb.WorkerClient, task *taskspb.Task, life uint64) error {
 	err := t.change(ctx, func(tx *store.Tx) (changed, error) {
+		if !t.owners.use(task.GetCallsign(), life) {
+			return changed{}, errLifeOver
+		}
 		row, err := touch(tx, task.GetCallsign(), &taskspb.UpdateRequest{Task: task.GetId()}, nil, 0)
 		if err == nil && row.life != life {
 			_, err = tx.Exec("UPDATE tasks SET life = ?, lives = lives + 1 WHERE n = ?", int64(life), row.n)
@@ -183,6 +189,9 @@ func (t *Tasks) askToRun(ctx context.Context, worker taskspb.WorkerClient, task 
 		}
 		return row.changed(task.GetId(), task.GetCallsign(), 0), err
 	})
+	if errors.Is(err, errLifeOver) {
+		return nil
+	}
 	if err != nil {
 		return ignoreEnded(err)
 	}

@@ -60,7 +60,7 @@ func (b backend) Stop(ctx context.Context) error {
 		return nil
 	}
 	for _, callsign := range b.owners.callsigns() {
-		for end, found := b.owners.takeEnd(callsign); found; end, found = b.owners.takeEnd(callsign) {
+		for end, _, found := b.owners.takeEnd(callsign); found; end, _, found = b.owners.takeEnd(callsign) {
 			if err := b.endTasksOf(context.WithoutCancel(ctx), callsign, end); err != nil {
 				return fmt.Errorf("cannot end the tasks of %s; the next host does: %w", callsign, err)
 			}

@@ -131,16 +131,17 @@ func (o *owners) endLifeAgain(callsign string, life uint64) bool {
 	return true
 }
 
-// takeEnd removes and returns the oldest end of a life that was not seen to yet.
-func (o *owners) takeEnd(callsign string) (end lifeEnd, found bool) {
+// takeEnd removes and returns the oldest end of a life that was not seen to yet. It returns the
+// present life if there is none.
+func (o *owners) takeEnd(callsign string) (end lifeEnd, life uint64, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w := o.all[callsign]
-	if w == nil || len(w.ends) == 0 {
-		return lifeEnd{}, false
+	w := o.ownerLocked(callsign)
+	if len(w.ends) == 0 {
+		return lifeEnd{}, w.life, false
 	}
 	end, w.ends = w.ends[0], w.ends[1:]
-	return end, true
+	return end, w.life, true
 }
 
 // putEndBack has an end seen to again.

@@ -133,13 +133,16 @@ func (o *owners) find(id string) (p pending, found bool) {
 	return pending{}, false
 }
 
-// lifeOf returns the number of the present life of an instance that has tasks.
-func (o *owners) lifeOf(callsign string) uint64 {
+// use notes that a task belongs to that life of an instance. It reports false if the life is over.
+func (o *owners) use(callsign string, life uint64) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	w := o.ownerLocked(callsign)
+	w := o.all[callsign]
+	if w == nil || w.life != life {
+		return false
+	}
 	w.unused = false
-	return w.life
+	return true
 }
 
 // callsigns returns those of all instances with tasks.

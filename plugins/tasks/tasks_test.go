@@ -382,6 +382,28 @@ func TestTaskThatKills(t *testing.T) {
 	r.expectNothingAsked()
 }
 
+// What was due in a life that is over by now is not asked of the next one: the end of the first is
+// seen to before.
+func TestDueInLifeThatIsOver(t *testing.T) {
+	r := newRig(t, setup{})
+	step := &taskspb.Step{Id: "s", Title: "s"}
+	id := r.makeTask(func(q *taskspb.CreateRequest) { q.Resumes = 5 }).GetId()
+	r.updateTask(&taskspb.UpdateRequest{Task: id, AddStep: step})
+	task := r.task(id)
+	_, life, _ := r.owners.takeEnd("A")
+	r.owners.endLife("A", "a test", false)
+	for _, d := range []due{{run: true}, {cancel: true}, {submit: step}} {
+		d.task, d.life = task, life
+		r.must(r.ask(r.Context(), taskspb.NewWorkerClient(r.shell("A").Conn()), d))
+	}
+	r.expectNothingAsked()
+	if got := r.task(id); got.GetRevision() != task.GetRevision() {
+		t.Errorf("it has become %v", got)
+	}
+	r.attend("A")
+	r.expectAsked("A run t 1")
+}
+
 // A task that is to be cancelled ends when the plugin ends it, else after the grace.
 func TestCancel(t *testing.T) {
 	r := newRig(t, setup{config: func(c *configs.Tasks) { c.CancelGrace = configs.Duration(50 * time.Millisecond) }})
