@@ -35,8 +35,8 @@ setup:
 	@.ci/setup
 
 ## setup-test  install what only the tests want: gcc, Python, Node, e2fsprogs,
-##         systemd-container, skopeo, minisign, a registry, a NATS server
-setup-test:
+##         systemd-container, curl, skopeo, minisign, a registry, a NATS server
+setup-test: setup
 	@.ci/setup-test
 
 ## uninstall  remove what those two put outside the checkout
@@ -60,7 +60,7 @@ demo: setup build
 
 ## test    every test, with the race detector; DORMOUSE_REQUIRE_CRIU=1 makes
 ##         a missing CRIU a failure instead of a skip
-test: setup-test setup build
+test: setup-test build
 	@CGO_ENABLED=1 .ci/step 'testing, the first time after minutes of compiling' go test -race -timeout 30m $(TESTFLAGS) ./...
 
 ## check   the quick loop while writing: vet, build, short tests without race
@@ -75,7 +75,7 @@ lint: setup
 ## e2e     only the tests with real hosts, plugins and checkpoints, never from
 ##         Go's cache; every fault at every point, every cycle. What takes longest
 ##         starts first, and one package more than there are cores, as many wait
-e2e: setup-test setup build
+e2e: setup-test build
 	@DORMOUSE_FAULTS=all CGO_ENABLED=1 .ci/step 'testing with real hosts' \
 		go test -race -count=1 -timeout 30m -p $$(($$(nproc) + 1)) ./test/faults ./hibernate/criu ./shell/process ./test/... ./cmd/... ./plugins/sdk/sdktest ./plugins/packager/archive ./internal/store/...
 
@@ -95,7 +95,7 @@ fresh:
 	@.ci/fresh $(FRESH)
 
 ## proto   generate Go from every .proto, and the small C programs' objects
-proto: setup-test setup
+proto: setup-test
 	@.ci/proto
 
 ## hooks   make git check format and vet before each commit

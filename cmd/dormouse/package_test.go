@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -48,9 +47,7 @@ configuration = { start = 41 }
 // private and the public key.
 func keyPair(t *testing.T, password string) (private, public string) {
 	t.Helper()
-	if _, err := exec.LookPath("minisign"); err != nil {
-		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs minisign: %w", err))
-	}
+	hibernatetest.RequireProgram(t, "minisign")
 	dir := t.TempDir()
 	private, public = filepath.Join(dir, "k.key"), filepath.Join(dir, "k.pub")
 	args := []string{"-G", "-s", private, "-p", public}

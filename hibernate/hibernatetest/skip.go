@@ -1,7 +1,9 @@
 package hibernatetest
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"testing"
 
 	"dormouse/hibernate"
@@ -24,4 +26,13 @@ func SkipOrFail(tb testing.TB, why error) {
 		tb.Fatal(why)
 	}
 	tb.Skip(why)
+}
+
+// RequireProgram skips the test, or fails it as SkipOrFail does, unless the program, which make
+// setup-test installs, is there.
+func RequireProgram(tb testing.TB, name string) {
+	tb.Helper()
+	if _, err := exec.LookPath(name); err != nil {
+		SkipOrFail(tb, fmt.Errorf("make setup-test installs %s: %w", name, err))
+	}
 }

@@ -6,10 +6,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"dormouse/hibernate/hibernatetest"
 )
 
 // The commands that docs/plugins.md has for the optimizer work as they are written there.
 func TestOptimizerCommands(t *testing.T) {
+	hibernatetest.RequireProgram(t, "curl")
 	runBeside(t)
 	text, err := os.ReadFile("../../docs/plugins.md")
 	must(t, err)

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"dormouse/configs"
+	"dormouse/hibernate/hibernatetest"
 	"dormouse/internal/store"
 	"dormouse/plugins/host"
 	"dormouse/shell"
@@ -206,6 +207,7 @@ func TestCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitStep(t, runner, task, "pass_data")
+	hibernatetest.RequireProgram(t, "curl")
 	commands := regexp.MustCompile(`(?m)^curl .*$`).FindAllString(string(text), -1)
 	if len(commands) < 5 {
 		t.Fatalf("the page has only the commands %q", commands)

@@ -29,9 +29,7 @@ func newClientFor(t *testing.T, host, credentials string) *Client {
 // skopeo runs skopeo, which must succeed.
 func skopeo(t *testing.T, args ...string) {
 	t.Helper()
-	if _, err := exec.LookPath("skopeo"); err != nil {
-		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs skopeo: %w", err))
-	}
+	hibernatetest.RequireProgram(t, "skopeo")
 	out, err := exec.CommandContext(t.Context(), "skopeo", append([]string{"--insecure-policy"}, args...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("skopeo %s: %v\n%s", strings.Join(args, " "), err, out)

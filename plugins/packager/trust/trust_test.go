@@ -3,7 +3,6 @@ package trust
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -100,9 +99,7 @@ func TestAdmit(t *testing.T) {
 
 // What Debian's minisign makes is read here, and the other way round.
 func TestMinisign(t *testing.T) {
-	if _, err := exec.LookPath("minisign"); err != nil {
-		hibernatetest.SkipOrFail(t, fmt.Errorf("make setup-test installs minisign: %w", err))
-	}
+	hibernatetest.RequireProgram(t, "minisign")
 	dir := t.TempDir()
 	run := func(input string, args ...string) {
 		t.Helper()
