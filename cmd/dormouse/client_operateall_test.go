@@ -16,6 +16,7 @@ type fleetHost struct {
 	fails map[string]bool
 	// full is closed when as many activations are under way as are expected at the same time.
 	full     chan struct{}
+	filled   sync.Once
 	expected int
 
 	mu         sync.Mutex
@@ -83,7 +84,7 @@ func (h *fleetHost) activate(callsign string) (ok bool) {
 	h.underway++
 	h.mostAtOnce = max(h.mostAtOnce, h.underway)
 	if h.underway == h.expected {
-		close(h.full)
+		h.filled.Do(func() { close(h.full) })
 	}
 	h.mu.Unlock()
 	<-h.full
