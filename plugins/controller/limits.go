@@ -44,7 +44,7 @@ func defaultLimits() limits {
 		queueLength:   1024,
 		queueBytes:    8 << 20,
 		subscriptions: 1024,
-		headerTime:    5 * time.Second,
+		headerTime:    10 * time.Second,
 		bodyTime:      10 * time.Second,
 		idleTime:      60 * time.Second,
 		writeTime:     10 * time.Second,
