@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -93,6 +94,9 @@ func errorFromHost(ctx context.Context, action string, err error) error {
 		}
 	} else if code, ok := numberOfCode[status.Code(err)]; ok {
 		e.Code = code
+	}
+	if verb, _, _ := strings.Cut(action, " "); strings.HasPrefix(e.Message, "cannot "+verb+" ") {
+		return e // the host says it all
 	}
 	return fmt.Errorf("cannot %s: %w", action, e)
 }
