@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 )
@@ -41,17 +43,9 @@ func callVerb(flags *flag.FlagSet) action {
 // content of FILE if it is @FILE, or the content of in if it is "-". The error is a
 // *usageError if that is not JSON.
 func readJSONArgument(in io.Reader, jsonOrFileOrDash string) (json.RawMessage, error) {
-	raw, from := []byte(jsonOrFileOrDash), "the parameters"
-	var err error
-	if jsonOrFileOrDash == "-" {
-		from = "standard input"
-		raw, err = io.ReadAll(in)
-	} else if path, ok := strings.CutPrefix(jsonOrFileOrDash, "@"); ok {
-		from = path
-		raw, err = os.ReadFile(path)
-	}
+	raw, from, err := readArgument(in, jsonOrFileOrDash)
 	if err != nil {
-		return nil, fmt.Errorf("cannot read the parameters: %w", err)
+		return nil, err
 	}
 	raw = bytes.TrimSpace(raw)
 	var parsed json.RawMessage
@@ -59,6 +53,29 @@ func readJSONArgument(in io.Reader, jsonOrFileOrDash string) (json.RawMessage, e
 		return nil, &usageError{err: fmt.Errorf("%s must be JSON, such as '{\"by\":1}': %w", from, err)}
 	}
 	return raw, nil
+}
+
+// readArgument returns what textOrFileOrDash stands for: the argument itself, the content of FILE
+// if it is @FILE, or the content of in if it is "-"; and the name of where that was.
+func readArgument(in io.Reader, textOrFileOrDash string) (raw []byte, from string, err error) {
+	path, isFile := strings.CutPrefix(textOrFileOrDash, "@")
+	switch {
+	case textOrFileOrDash == "-":
+		from = "standard input"
+		raw, err = io.ReadAll(in)
+	case isFile:
+		from = path
+		raw, err = os.ReadFile(path)
+	default:
+		return []byte(textOrFileOrDash), "the argument", nil
+	}
+	if ofFile, ok := errors.AsType[*fs.PathError](err); ok {
+		err = ofFile.Err // without the name
+	}
+	if err != nil {
+		return nil, from, fmt.Errorf("cannot read %s: %w", from, err)
+	}
+	return raw, from, nil
 }
 
 // withoutVersion removes the version that may follow a callsign: "Counter.1" becomes

@@ -7,9 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -253,15 +251,11 @@ func flowPublishVerb(flags *flag.FlagSet) action {
 
 // readBody returns the body that the arguments name: a text, @FILE, or - for standard input.
 func readBody(t *terminal, args []string) ([]byte, error) {
-	switch {
-	case len(args) < 2:
+	if len(args) < 2 {
 		return nil, nil
-	case args[1] == "-":
-		return io.ReadAll(t.in)
-	case strings.HasPrefix(args[1], "@"):
-		return os.ReadFile(args[1][1:])
 	}
-	return []byte(args[1]), nil
+	raw, _, err := readArgument(t.in, args[1])
+	return raw, err
 }
 
 // deadRecord is a dead letter as Flows.dead and Flows.showdead return it.

@@ -18,6 +18,14 @@ func bytesOrDash(bytes int64) string {
 	return bytesize.Format(bytes)
 }
 
+// countOf formats a number of things that have that name: "1 key", "2 keys".
+func countOf(n int, name string) string {
+	if n != 1 {
+		name += "s"
+	}
+	return fmt.Sprintf("%d %s", n, name)
+}
+
 // formatAge formats a time that has passed in its largest unit, without fractions: "3d".
 func formatAge(d time.Duration) string {
 	switch {

@@ -150,7 +150,7 @@ func stateImportVerb(flags *flag.FlagSet) action {
 		if err != nil {
 			return fmt.Errorf("cannot import the state of %s: %w", i.owner, err)
 		}
-		t.printf("%d keys and %d blobs are imported\n", i.keys, i.blobs)
+		t.printf("imported %s and %s\n", countOf(i.keys, "key"), countOf(i.blobs, "blob"))
 		return nil
 	}
 }

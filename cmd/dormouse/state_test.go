@@ -26,6 +26,8 @@ func TestStateVerbs(t *testing.T) {
 	h.dormouse(t, "state", "set", "Contuer", "k", "1").expect(t, exitFailed, `!there is no instance "Contuer", and no state of it`)
 	h.dormouse(t, "state", "set", "Counter", "settings", `{"rounds":20}`).expect(t, exitDone, "1\n")
 	h.dormouse(t, "state", "set", "Counter", "settings", `{"rounds":21}`, "--if-revision", "7").expect(t, exitFailed, `!the key "settings" has revision 1, and the change is for revision 7`)
+	h.dormouse(t, "state", "set", "Counter", "settings", "{").expect(t, exitUsage, "!the argument must be JSON")
+	h.dormouse(t, "state", "set", "Counter", "settings", "@/nonexistent/value").expect(t, exitFailed, "!cannot read /nonexistent/value: no such file")
 	h.dormouse(t, "state", "set", "Counter", "nothing", "null", "--if-revision", "0").expect(t, exitDone, "2\n")
 	h.dormouse(t, "state", "get", "Counter", "settings").expect(t, exitDone, `"rounds": 20`)
 	h.dormouse(t, "state", "get", "Counter", "other").expect(t, exitFailed, `!there is no key "other"`)
@@ -51,7 +53,7 @@ func TestStateVerbs(t *testing.T) {
 	h.dormouse(t, "state", "export", "Counter", archive).expect(t, exitDone)
 	h.dormouse(t, "state", "import", "Counter", archive).expect(t, exitFailed, "!it keeps 2 keys and 2 blobs; --merge")
 	h.dormouse(t, "plugin", "clone", "Counter", "Other").expect(t, exitDone)
-	h.dormouse(t, "state", "import", "Other", archive).expect(t, exitDone, "2 keys and 2 blobs are imported")
+	h.dormouse(t, "state", "import", "Other", archive).expect(t, exitDone, "imported 2 keys and 2 blobs")
 	if r := h.dormouse(t, "state", "get", "Other", "runs/first run.bin", "--blob").expect(t, exitDone); r.out != string(content) {
 		t.Errorf("the imported blob has %d bytes", len(r.out))
 	}

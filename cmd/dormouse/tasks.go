@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"dormouse/internal/bytesize"
+	"dormouse/plugins/thunder"
 )
 
 // taskRecord is a task as Tasks.get returns it.
@@ -124,6 +125,11 @@ func taskListVerb(flags *flag.FlagSet) action {
 			all = append(all, some.Tasks...)
 			if page = some.Next; page == "" {
 				break
+			}
+		}
+		if len(all) == 0 && len(args) > 0 {
+			if _, err := c.listInstances(ctx, args[0]); hasAnyErrorNumber(err, thunder.UnknownKey) {
+				return fmt.Errorf("cannot list the tasks: %w", c.unknownInstanceError(ctx, args[0], err))
 			}
 		}
 		if format.isJSON() {

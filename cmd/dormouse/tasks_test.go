@@ -23,6 +23,7 @@ func TestTaskVerbs(t *testing.T) {
 	h.dormouse(t, "task", "list").expect(t, exitDone, "there are no tasks")
 	h.dormouse(t, "task", "start", "Nothing").expect(t, exitFailed, `!cannot start a task of Nothing: there is no such instance: "Nothing"`)
 	h.dormouse(t, "task", "start", "Flows").expect(t, exitFailed, "!Flows is a part of the host")
+	h.dormouse(t, "task", "list", "Survye").expect(t, exitFailed, `!there is no instance "Survye"`, "!Survey")
 	h.dormouse(t, "task", "start", "Survey", "[1]").expect(t, exitFailed, "!the parameters must be a JSON object")
 	id := strings.TrimSpace(h.dormouse(t, "task", "start", "Survey", `{"questions": ["Name?"]}`, "--title", "who are you").expect(t, exitDone).out)
 	h.waitForStep(t, id, "question-1")
