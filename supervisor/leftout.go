@@ -20,10 +20,14 @@ func (s *Supervisor) LeftOut() configs.LeftOutFiles {
 func (s *Supervisor) IsMissing(callsign string) bool { return s.WhyMissing(callsign) != nil }
 
 // WhyMissing returns an error that names the left out file because of which there is no
-// instance of that callsign, nil if that is not the cause.
+// instance of that callsign, nil if that is not the cause. A virtual plugin is missing with its
+// parent.
 func (s *Supervisor) WhyMissing(callsign string) error {
 	if _, exists := s.Shell(callsign); exists {
 		return nil
+	}
+	if v, isVirtual := s.virtuals.find(callsign); isVirtual {
+		return s.WhyMissing(v.Parent)
 	}
 	file, found := s.LeftOut().Find(callsign)
 	if !found {

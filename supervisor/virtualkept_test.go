@@ -12,6 +12,39 @@ import (
 	"dormouse/shell"
 )
 
+// A virtual plugin is missing as long as the file is left out that defines its parent.
+func TestVirtualOfLeftOutParent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "store.db")
+	runWith(t, parents, keeping(path), func(r *rig) {
+		r.closing()
+		r.Start(r.Context())
+		r.create("P", "C")
+		r.create("Q", "D")
+	})
+	var files []configs.Plugin
+	runWith(t, parents, func(o *Options) {
+		keeping(path)(o)
+		files = slices.Clone(o.Plugins)
+		o.Plugins = slices.DeleteFunc(o.Plugins, func(p configs.Plugin) bool { return p.Callsign == "P" })
+		o.LeftOut = configs.LeftOutFiles{{Path: "bad.toml", Callsigns: []string{"P"}, IsComplete: true}}
+	}, func(r *rig) {
+		r.closing()
+		r.Start(r.Context())
+		if !r.IsMissing("C") || r.IsMissing("D") || r.IsMissing("E") {
+			t.Error("the wrong ones are missing")
+		}
+		if err := r.UnknownError("C"); !strings.Contains(err.Error(), "the file that defines it could not be used") {
+			t.Errorf("got %v", err)
+		}
+		_, err := r.Reload(r.Context(), files)
+		r.must(err)
+		r.expectIs("C", shell.Activated)
+		if r.IsMissing("C") {
+			t.Error("it is missing although it is there")
+		}
+	})
+}
+
 // What is kept of a virtual plugin stays while its parent is not configured, comes back with it,
 // also on the next host, and goes with the virtual plugin, or when the parent's data goes.
 func TestVirtualComesBackWithItsParent(t *testing.T) {
