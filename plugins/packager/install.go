@@ -116,6 +116,7 @@ func (o *operation) verify(f fetched) (v records.Version, form archive.Form, sam
 		Version: head.Version, Digest: string(head.head.Digest()), Source: o.request.Source, Origin: o.request.Origin,
 		Installed: o.p.options.Clock().UTC(),
 	}
+	o.to = v.Version
 	if o.request.Uploaded {
 		v.Source = "upload"
 	}
@@ -127,7 +128,7 @@ func (o *operation) verify(f fetched) (v records.Version, form archive.Form, sam
 	}
 	record, _ := o.p.records.Get(o.name)
 	if serving := record.Serving; serving != nil && serving.Digest == v.Digest && record.State == records.Installed {
-		o.to = v.Version
+		o.unchanged = true
 		return v, "", true, nil
 	}
 	if err := o.checkVersion(record, v.Version, v.Digest); err != nil {

@@ -34,6 +34,7 @@ type operation struct {
 	entered   bool             // its record says so, or said so; Packager.mu guards it
 	failed    *records.Failure // of the operation before; nil if that did not fail
 	committed bool             // it can't be canceled any more; Packager.mu guards it
+	unchanged bool             // what was to be installed is installed already
 	done      chan struct{}
 }
 
@@ -333,6 +334,11 @@ func (o *operation) noteEnded(err error) {
 	case err != nil:
 		ended.Result, ended.Reason = "failed", err.Error()
 		level = zerolog.ErrorLevel
+		if to := o.rollsBackTo(); to != "" {
+			ended.Reason += "; now follows a rollback to version " + to + ", as auto-rollback in [packages] says"
+		}
+	case o.unchanged:
+		ended.Reason = "just these bytes are installed already"
 	}
 	o.p.log.WithLevel(level).Err(err).Str("package", o.name).Str("verb", string(o.request.Verb)).Str("from", o.from).Str("to", o.to).Msg(ended.Result)
 	if err := o.p.records.NoteEnded(ended); err != nil {

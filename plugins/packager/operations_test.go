@@ -28,6 +28,9 @@ func TestInstall(t *testing.T) {
 		}
 		r.install(dir)
 		r.expect("INSTALLED", "1.0.0", "1")
+		if last := r.lastEnded(); last.Result != "done" || last.Reason != "just these bytes are installed already" {
+			t.Errorf("it ended %+v", last)
+		}
 		if e, found := r.dirs.Entry("p"); !found || e.Digest == "" {
 			t.Errorf("among the files is %+v", e)
 		}
@@ -156,7 +159,7 @@ func TestAutoRollback(t *testing.T) {
 		r.expect("INSTALLED", "1.0.0", "11")
 		r.expectState("P", shell.Activated)
 		history, err := r.records.History("p")
-		if err != nil || len(history) != 3 || history[1].Result != "failed" || history[2].Request.By != "auto-rollback" || history[2].To != "1.0.0" {
+		if err != nil || len(history) != 3 || history[1].Result != "failed" || !strings.Contains(history[1].Reason, "; now follows a rollback to version 1.0.0,") || history[2].Request.By != "auto-rollback" || history[2].To != "1.0.0" {
 			t.Errorf("the history is %+v, %v", history, err)
 		}
 	})

@@ -303,6 +303,14 @@ func (r *rig) install(dir string, change ...func(*records.Request)) {
 	r.wait()
 }
 
+// lastEnded returns how the last operation on p has ended.
+func (r *rig) lastEnded() records.Ended {
+	r.Helper()
+	history, err := r.records.History("p")
+	r.must(err)
+	return history[len(history)-1]
+}
+
 // wait waits until no operation is under way.
 func (r *rig) wait() {
 	r.Helper()

@@ -92,15 +92,24 @@ func (o *operation) putDataBack(before candidate, callsign string) error {
 	return o.p.options.State.PutBack(o.p.ctx, callsign, o.p.dirs.KeptState(o.name, before.version.Digest, callsign))
 }
 
-// autoRollBack begins a rollback by itself after an upgrade that failed in its switch or trial,
-// if the configuration asks for that.
-func (o *operation) autoRollBack() {
+// rollsBackTo returns the version that is to be rolled back to by itself after an upgrade that
+// failed in its switch or trial, if the configuration asks for that; else "".
+func (o *operation) rollsBackTo() (version string) {
 	record, _ := o.p.records.Get(o.name)
 	canFail := o.request.Verb == records.Upgrade || o.request.Verb == records.Enable
 	if !o.p.settings().AutoRollback || !canFail || record.State != records.Failed || !record.CanRollback {
+		return ""
+	}
+	return record.Previous.Version
+}
+
+// autoRollBack begins the rollback that rollsBackTo says.
+func (o *operation) autoRollBack() {
+	to := o.rollsBackTo()
+	if to == "" {
 		return
 	}
-	o.p.log.Warn().Str("package", o.name).Str("from", o.to).Str("to", record.Previous.Version).Msg("rolling back, as auto-rollback in [packages] says")
+	o.p.log.Warn().Str("package", o.name).Str("from", o.to).Str("to", to).Msg("rolling back, as auto-rollback in [packages] says")
 	err := o.p.begin(o.name, records.Request{Verb: records.Rollback, By: "auto-rollback"})
 	if err != nil {
 		o.p.log.Error().Err(err).Str("package", o.name).Msg("could not roll back")

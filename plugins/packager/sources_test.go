@@ -311,6 +311,9 @@ func TestRetryLiftsRefusal(t *testing.T) {
 
 		upload(manifestText("p", "1.0.0", "") + instanceText("P", "1", ""))
 		refused("downgrade", "INSTALLED (upgrade to 1.0.0 failed)")
+		if last := r.lastEnded(); last.From != "2.0.0" || last.To != "1.0.0" {
+			t.Errorf("it is noted as %+v", last)
+		}
 		r.must(r.Retry("p", records.Request{Downgrade: true}))
 		r.wait()
 		r.expect("INSTALLED", "1.0.0", "21")
