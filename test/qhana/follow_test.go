@@ -3,8 +3,12 @@ package qhana
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -150,13 +154,134 @@ func TestInviteElsewhere(t *testing.T) {
 	}
 }
 
+// A task follows one of another host, which follows one of a runner: each step comes through once,
+// and so does the end, whichever of the hosts restarts at each step.
+func TestFollowAcrossHosts(t *testing.T) {
+	for _, restarts := range []string{"neither", "here", "there", "both"} {
+		t.Run(restarts, func(t *testing.T) {
+			runner := newRunner(t)
+			here, there := newRig(t), newRig(t)
+			plugin := runner.AddPlugin(qhanatest.RunnerPlugin{
+				Name: "other", Version: "1.0.0",
+				Start: func(t *qhanatest.Task, _ url.Values) {
+					t.AddStep(qhanatest.Step{StepID: "first", Href: t.StepURL("first"), UIHref: t.StepURL("first")})
+				},
+				Step: func(t *qhanatest.Task, step string, _ url.Values) {
+					if step == "first" {
+						t.ClearStep()
+						t.AddStep(qhanatest.Step{StepID: "second", Href: t.StepURL("second"), UIHref: t.StepURL("second")})
+						return
+					}
+					t.Finish("")
+				},
+			})
+			far, _ := there.startInviter(map[string]string{"plugin": plugin})
+			near, _ := here.startInviter(map[string]string{"follow": far})
+			disturb := func() {
+				if restarts == "here" || restarts == "both" {
+					here.restart()
+				}
+				if restarts == "there" || restarts == "both" {
+					there.restart()
+				}
+			}
+			invite := awaitStep(t, runner, near, "of.invite")
+			disturb()
+			if _, err := runner.Submit(invite.Href, url.Values{}); err != nil {
+				t.Fatal(err)
+			}
+			for _, id := range []string{"of.of.first", "of.of.second"} {
+				s := awaitStep(t, runner, near, id)
+				disturb()
+				if _, err := runner.Submit(s.Href, url.Values{}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for task, want := range map[string][]string{
+				far:  {"invite x", "of.first x", "of.second x"},
+				near: {"of.invite x", "of.of.first x", "of.of.second x"},
+			} {
+				end := awaitEnd(t, runner, task)
+				if diff := cmp.Diff(want, steps(end)); diff != "" || end.Status != "SUCCESS" {
+					t.Errorf("%s (-want +got):\n%s%s", end.Status, diff, end.Log)
+				}
+			}
+		})
+	}
+}
+
+// A step that the caller takes itself is brought to it also from another host, and values reach the
+// other task at the address of its step.
+func TestOwnStepAcrossHosts(t *testing.T) {
+	runner := newRunner(t)
+	here, there := newRig(t), newRig(t)
+	data := runner.AddFile("data", qhanatest.File{ContentType: "application/json", Text: "[1, 2]"})
+	of, err := there.host.Tasks.Start(t.Context(), "Hinge", "", json.RawMessage(`{"c":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, _ := here.startInviter(map[string]string{"follow": there.url + "/tasks/" + of.GetId() + "/", "features": data, "target": data})
+	evaluate := awaitStep(t, runner, task, "of.evaluate")
+	if !strings.HasPrefix(evaluate.Href, there.url) {
+		t.Errorf("the values go to %s", evaluate.Href)
+	}
+	if _, err := runner.Submit(evaluate.Href, nil); err != nil {
+		t.Fatal(err)
+	}
+	end := awaitEnd(t, runner, task)
+	if diff := cmp.Diff([]string{"of.evaluate x"}, steps(end)); diff != "" || end.Status != "SUCCESS" {
+		t.Errorf("%s (-want +got):\n%s%s", end.Status, diff, end.Log)
+	}
+	if !strings.Contains(end.Log, "ends as STATUS_SUCCESS with 1 outputs\n") {
+		t.Errorf("the log is %q", end.Log)
+	}
+}
+
+// A task of another host that fails is told as failed.
+func TestFollowedTaskFailsElsewhere(t *testing.T) {
+	runner := newRunner(t)
+	here, there := newRig(t), newRig(t)
+	of, err := there.host.Tasks.Start(t.Context(), "Hinge", "", json.RawMessage(`{"c":1}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	task, _ := here.startInviter(map[string]string{"follow": there.url + "/tasks/" + of.GetId() + "/", "features": "http://127.0.0.1:1/", "target": "http://127.0.0.1:1/"})
+	if end := awaitEnd(t, runner, task); !strings.Contains(end.Log, "ends as STATUS_FAILURE with 0 outputs\n") {
+		t.Errorf("%s: %s", end.Status, end.Log)
+	}
+}
+
 // A followed task that is not there any more ends the following with the reason.
 func TestFollowedTaskVanishes(t *testing.T) {
 	runner := newRunner(t)
 	h := newRig(t)
-	task, _ := h.startInviter(map[string]string{"follow": runner.AddFile("nothing", qhanatest.File{}) + "/not/there/"})
-	if end := awaitEnd(t, runner, task); end.Status != "FAILURE" || !strings.Contains(end.Log, "the followed task has vanished") {
-		t.Errorf("%s: %s", end.Status, end.Log)
+	hooks := make(chan string, 10)
+	for _, status := range []int{http.StatusNotFound, http.StatusGone} {
+		var gone atomic.Bool
+		other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if gone.Load() {
+				w.WriteHeader(status)
+				return
+			}
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = fmt.Fprintf(w, `{"status":"PENDING","links":[{"type":"subscribe","href":"http://%s/"}],"steps":[{"stepId":"s","href":"http://%[1]s/s","uiHref":"http://%[1]s/s"}]}`, r.Host)
+			if r.Method == http.MethodPost { // it is told of, and then not there
+				var command struct{ WebhookHref string }
+				_ = json.NewDecoder(r.Body).Decode(&command)
+				hooks <- command.WebhookHref
+			}
+		}))
+		task, _ := h.startInviter(map[string]string{"follow": other.URL + "/"})
+		awaitStep(t, runner, task, "of.s")
+		gone.Store(true)
+		if got := post(t, <-hooks+"?event=steps&source="+url.QueryEscape(other.URL+"/")); got != http.StatusNoContent {
+			t.Errorf("the webhook is answered %d", got)
+		}
+		end := awaitEnd(t, runner, task)
+		if diff := cmp.Diff([]string{"of.s x"}, steps(end)); diff != "" || end.Status != "FAILURE" || !strings.Contains(end.Log, "the followed task has vanished") {
+			t.Errorf("%d: %s: %s\n%s", status, end.Status, diff, end.Log)
+		}
+		other.Close()
 	}
 }
 

@@ -7,6 +7,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
 
 	"dormouse/plugins/sdk"
 	"dormouse/plugins/tasks/taskspb"
@@ -35,7 +38,11 @@ func (p *inviter) RunTask(ctx context.Context, t *sdk.Task) error {
 		return err
 	}
 	following := sdk.Following{Prefix: "of.", Except: []string{"pass_data"}, OnStep: func(ctx context.Context, other *taskspb.Task, s *taskspb.Step) error {
-		_, err := p.host.SubmitStep(ctx, other.GetId(), s.GetId(), map[string]string{"features": given.Features, "target": given.Target})
+		values := map[string]string{"features": given.Features, "target": given.Target}
+		if s.GetHref() != "" && strings.HasPrefix(other.GetId(), "http") {
+			return post(ctx, s.GetHref(), values)
+		}
+		_, err := p.host.SubmitStep(ctx, other.GetId(), s.GetId(), values)
 		return err
 	}}
 	var other *taskspb.Task
@@ -49,4 +56,26 @@ func (p *inviter) RunTask(ctx context.Context, t *sdk.Task) error {
 		return err
 	}
 	return t.Log(ctx, fmt.Sprintf("the other ends as %s with %d outputs", other.GetStatus(), len(other.GetOutputs())))
+}
+
+// post submits values to the address of a step elsewhere.
+func post(ctx context.Context, address string, values map[string]string) error {
+	form := make(url.Values)
+	for name, value := range values {
+		form.Set(name, value)
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		return err
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return err
+	}
+	_ = response.Body.Close()
+	if response.StatusCode >= http.StatusBadRequest {
+		return fmt.Errorf("%s answers %s", address, response.Status)
+	}
+	return nil
 }
