@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks"
 	"dormouse/plugins/tasks/taskspb"
@@ -154,6 +155,7 @@ func (f *Follows) readOther(ctx context.Context, known *live, l *link) (*taskspb
 	}
 	if webhook := f.Callback(l.token); !l.subscribed && webhook != "" {
 		err := f.Elsewhere.Subscribe(ctx, l.other, webhook)
+		failpoint.Hit("follow.subscribed")
 		if err == nil {
 			err = f.change(ctx, l, func(l *link) { l.subscribed = true })
 		}
@@ -202,10 +204,12 @@ func (f *Follows) mirror(ctx context.Context, l *link, own, other *taskspb.Task)
 			if err := f.change(ctx, l, func(l *link) { l.mirrored = s.GetId() }); err != nil {
 				return own, err
 			}
+			failpoint.Hit("follow.mirroring")
 		}
 		if err := f.tasks.ChangeSteps(ctx, l.callsign, change); err != nil {
 			return own, err
 		}
+		failpoint.Hit("follow.mirrored")
 		next, err := f.tasks.Get(ctx, l.task)
 		if err != nil {
 			return own, err
@@ -250,8 +254,11 @@ func (f *Follows) bringEnd(ctx context.Context, l link, other *taskspb.Task, rea
 	if err := f.bring(ctx, l, &taskspb.FollowedRequest{State: other, Reason: reason}); err != nil {
 		return err
 	}
+	failpoint.Hit("follow.brought")
 	asked := l.asked
-	return f.change(ctx, &l, func(l *link) { l.ended = l.asked == asked })
+	err := f.change(ctx, &l, func(l *link) { l.ended = l.asked == asked })
+	failpoint.Hit("follow.ended")
+	return err
 }
 
 // bring calls Worker.Followed. A plugin that sleeps is woken. The error is nil if the plugin has

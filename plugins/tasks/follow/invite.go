@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 
+	"dormouse/internal/failpoint"
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks"
 	"dormouse/plugins/tasks/taskspb"
@@ -153,6 +154,7 @@ func (f *Follows) make(ctx context.Context, l *link, condition string, arg any) 
 		made = true
 		return l.put(tx)
 	})
+	failpoint.Hit("follow.made")
 	return made, err
 }
 

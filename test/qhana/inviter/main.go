@@ -29,6 +29,11 @@ func (p *inviter) Initialize(_ context.Context, in *sdk.Instance) error {
 	return nil
 }
 
+// Suspend and Resume let the plugin be hibernated.
+func (p *inviter) Suspend(context.Context) error { return nil }
+
+func (p *inviter) Resume(context.Context) error { return nil }
+
 func (p *inviter) Deinitialize(context.Context, sdk.Reason) error { return nil }
 
 // RunTask invites the plugin that the parameters name, or follows the task that they name.
