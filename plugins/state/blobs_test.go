@@ -349,3 +349,12 @@ func TestRecount(t *testing.T) {
 		t.Errorf("the next revision is %d", n)
 	}
 }
+
+// What is no media type is refused as the type of a blob.
+func TestTypeOfBlob(t *testing.T) {
+	for text, want := range map[string]string{"": "application/octet-stream", "Text/Plain;charset=utf-8": "text/plain; charset=utf-8", "nonsense": "", "a/b/c": ""} {
+		if got, err := checkedType(text); got != want || (err == nil) != (want != "") {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}

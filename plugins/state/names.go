@@ -69,7 +69,7 @@ func checkedType(text string) (string, error) {
 		return "application/octet-stream", nil
 	}
 	media, parameters, err := mime.ParseMediaType(text)
-	if err != nil || len(text) > maxType {
+	if err != nil || !strings.Contains(media, "/") || len(text) > maxType {
 		return "", fmt.Errorf("%w: %.64q is not a media type such as text/plain", ErrInvalid, text)
 	}
 	return mime.FormatMediaType(media, parameters), nil

@@ -2,9 +2,12 @@ package tasks
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"math"
+	"mime"
+	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -41,7 +44,7 @@ func checkName(what, name string, mustBeGiven bool) error {
 	return nil
 }
 
-// checkHref returns an error if the address is too long or not text.
+// checkHref returns an error if the address is too long or none.
 func checkHref(what, href string) error {
 	switch {
 	case len(href) > maxHref:
@@ -49,7 +52,19 @@ func checkHref(what, href string) error {
 	case !utf8.ValidString(href), strings.ContainsFunc(href, unicode.IsControl):
 		return fmt.Errorf("%w: %s has characters that are not text", ErrInvalid, what)
 	}
+	if _, err := url.Parse(href); err != nil {
+		return fmt.Errorf("%w: %s is none: %w", ErrInvalid, what, err)
+	}
 	return nil
+}
+
+// checkMediaType returns an error unless the text is empty or a media type.
+func checkMediaType(what, text string) error {
+	media, _, err := mime.ParseMediaType(text)
+	if text != "" && (err != nil || !strings.Contains(media, "/")) {
+		return fmt.Errorf("%w: %s %.64q is not a media type such as text/plain", ErrInvalid, what, text)
+	}
+	return checkName(what, cmp.Or(text, "-"), false)
 }
 
 // checkJSON returns an error unless raw is empty or JSON of at most that many bytes.

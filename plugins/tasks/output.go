@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"cmp"
 	"context"
 	"crypto/sha256"
 	"database/sql"
@@ -148,7 +147,7 @@ type writing struct {
 // or giveUp.
 func (t *Tasks) putOutput(ctx context.Context, owner, task string, o *taskspb.Output) (*writing, error) {
 	err := errors.Join(checkName("the name of an output", o.GetName(), true),
-		checkName("the content type", cmp.Or(o.GetContentType(), "-"), false), checkName("the data type", o.GetDataType(), false))
+		checkMediaType("the content type", o.GetContentType()), checkName("the data type", o.GetDataType(), false))
 	if err != nil {
 		return nil, err
 	}
