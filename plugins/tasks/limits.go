@@ -44,7 +44,7 @@ func checkName(what, name string, mustBeGiven bool) error {
 	return nil
 }
 
-// checkHref returns an error if the address is too long or none.
+// checkHref returns an error unless the address is empty, an absolute one of HTTP or a path.
 func checkHref(what, href string) error {
 	switch {
 	case len(href) > maxHref:
@@ -52,8 +52,11 @@ func checkHref(what, href string) error {
 	case !utf8.ValidString(href), strings.ContainsFunc(href, unicode.IsControl):
 		return fmt.Errorf("%w: %s has characters that are not text", ErrInvalid, what)
 	}
-	if _, err := url.Parse(href); err != nil {
-		return fmt.Errorf("%w: %s is none: %w", ErrInvalid, what, err)
+	u, err := url.Parse(href)
+	isPath := err == nil && u.Scheme == "" && u.Host == ""
+	isAbsolute := err == nil && u.Host != "" && (u.Scheme == "http" || u.Scheme == "https")
+	if !isPath && !isAbsolute {
+		return fmt.Errorf("%w: %s must begin with http:// or https://, or be a path, and not %.200q", ErrInvalid, what, href)
 	}
 	return nil
 }

@@ -66,8 +66,11 @@ func stamp(milli int64) *timestamppb.Timestamp {
 	return timestamppb.New(time.UnixMilli(milli))
 }
 
-// find returns the row of a task, or an ErrUnknown.
+// find returns the row of a task, or an ErrUnknown; without an id an ErrInvalid.
 func find(tx *store.Tx, id string) (record, error) {
+	if id == "" {
+		return record{}, fmt.Errorf("%w: the id of the task is missing", ErrInvalid)
+	}
 	r, err := scanRecord(tx.QueryRow("SELECT "+columns+" FROM tasks WHERE id = ?", id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, fmt.Errorf("%w: %.64q", ErrUnknown, id)

@@ -73,11 +73,16 @@ func TestTasksOfOthers(t *testing.T) {
 	r.refused(err, ErrUnknown)
 	_, err = r.putOutput(t.Context(), "B", id, &taskspb.Output{Name: "x"})
 	r.refused(err, ErrUnknown)
-	for _, unknown := range []string{"", "nothing", strings.Repeat("x", 1000), "../" + id} {
+	for _, unknown := range []string{"nothing", strings.Repeat("x", 1000), "../" + id} {
 		_, err = r.Get(t.Context(), unknown)
 		r.refused(err, ErrUnknown)
 		_, err = r.Cancel(t.Context(), unknown)
 		r.refused(err, ErrUnknown)
+	}
+	_, err = r.Get(t.Context(), "")
+	r.refused(err, ErrInvalid)
+	if !strings.Contains(err.Error(), "the id of the task is missing") {
+		t.Errorf("without an id: %v", err)
 	}
 	_, err = r.Submit(t.Context(), id, "none", nil)
 	r.refused(err, ErrUnknown)
