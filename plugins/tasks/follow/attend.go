@@ -128,7 +128,9 @@ func (f *Follows) clearInvitation(ctx context.Context, l link, own *taskspb.Task
 		return nil
 	}
 	s.Cleared = true
-	return f.tasks.ChangeSteps(ctx, l.callsign, &taskspb.UpdateRequest{Task: l.task, ClearSteps: []string{l.step}})
+	err := f.tasks.ChangeSteps(ctx, l.callsign, &taskspb.UpdateRequest{Task: l.task, ClearSteps: []string{l.step}})
+	failpoint.Hit("follow.cleared")
+	return err
 }
 
 // read returns the link of that number, false if there is none any more.
@@ -224,6 +226,7 @@ func (f *Follows) bringSteps(ctx context.Context, l *link, other *taskspb.Task) 
 		if err := f.bring(ctx, *l, &taskspb.FollowedRequest{State: other, Step: s}); err != nil {
 			return err
 		}
+		failpoint.Hit("follow.handed")
 		asked := l.asked
 		err := f.change(ctx, l, func(l *link) {
 			if l.asked == asked && !slices.Contains(l.brought, s.GetId()) {
@@ -296,6 +299,7 @@ func (f *Follows) drop(ctx context.Context, l link) error {
 			f.Log.Debug().Err(err).Str("task", l.other).Msg("cannot unsubscribe from a followed task")
 		}
 	}
+	failpoint.Hit("follow.dropping")
 	err := f.Store.Update(context.WithoutCancel(ctx), func(tx *store.Tx) error {
 		_, err := tx.Exec("DELETE FROM follows WHERE n = ?", l.n)
 		return err

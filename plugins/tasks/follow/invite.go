@@ -55,6 +55,7 @@ func (f *Follows) Invite(ctx context.Context, owner string, r *taskspb.InviteReq
 	if err != nil {
 		return nil, err
 	}
+	failpoint.Hit("follow.invited")
 	f.add(l)
 	return step, nil
 }
@@ -110,6 +111,7 @@ func (f *Follows) askAnew(ctx context.Context, l link) error {
 		l.asked++
 	})
 	if err == nil {
+		failpoint.Hit("follow.asked")
 		f.add(l)
 	}
 	return err
@@ -183,6 +185,7 @@ func (f *Follows) Called(ctx context.Context, token, source string) error {
 		return err
 	})
 	if err == nil {
+		failpoint.Hit("follow.called")
 		f.add(l)
 	}
 	return err
