@@ -15,6 +15,10 @@ type Tasks struct {
 	// CancelGrace is how long a plugin has to end a task that is to be cancelled.
 	CancelGrace Duration `toml:"cancel-grace"`
 
+	// FollowEvery is how often a task elsewhere is read that one of this host follows, in case a
+	// webhook is lost or can't be had.
+	FollowEvery Duration `toml:"follow-every"`
+
 	// MaxPending bounds the tasks of one instance that have not ended.
 	MaxPending int `toml:"max-pending"`
 
@@ -29,6 +33,7 @@ func DefaultTasks() Tasks {
 		Keep:           Duration(7 * 24 * time.Hour),
 		KeepCount:      10_000,
 		CancelGrace:    Duration(10 * time.Second),
+		FollowEvery:    Duration(time.Minute),
 		MaxPending:     1000,
 		OutputBytes:    1 << 30,
 		AllOutputBytes: 10 << 30,
@@ -41,6 +46,10 @@ func (f *configFile) readTasks(t *tableReader) {
 	t.readDuration("keep", &w.Keep)
 	t.ReadInteger("keep-count", &w.KeepCount, 0, math.MaxInt32)
 	t.readDuration("cancel-grace", &w.CancelGrace)
+	t.readDuration("follow-every", &w.FollowEvery)
+	if w.FollowEvery < Duration(time.Second) {
+		t.AddProblem("follow-every", "key %q %s: %s is less than 1s", "follow-every", t.Name, w.FollowEvery)
+	}
 	t.ReadInteger("max-pending", &w.MaxPending, 1, math.MaxInt32)
 	t.readSize("output-bytes", &w.OutputBytes, 0)
 	t.readSize("all-output-bytes", &w.AllOutputBytes, 0)

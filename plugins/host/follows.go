@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"dormouse/internal/store"
 	"dormouse/plugins/qhana/remote"
@@ -21,6 +22,8 @@ func (h *Host) openFollows() (err error) {
 		Store: h.store, Log: h.log,
 		Entry:   h.entryOf,
 		OwnTask: h.ownTask,
+		OwnStep: h.ownStep,
+		Every:   time.Duration(h.options.Config.Tasks.FollowEvery),
 		Callback: func(token string) string {
 			if h.qhana == nil {
 				return ""
@@ -66,6 +69,15 @@ func (h *Host) ownTask(address string) (id string, own bool) {
 		return "", false
 	}
 	return h.qhana.OwnTask(address)
+}
+
+// ownStep returns the id of the task of this host to whose steps the address belongs; false if none
+// can have it.
+func (h *Host) ownStep(address string) (task string, own bool) {
+	if h.qhana == nil {
+		return "", false
+	}
+	return h.qhana.OwnStep(address)
 }
 
 // ownWebhooks are the webhooks of the host itself.

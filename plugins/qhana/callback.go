@@ -31,6 +31,16 @@ func (q *QHAna) OwnTask(task string) (id string, own bool) {
 	return id, own && id != "" && !strings.Contains(id, "/")
 }
 
+// OwnStep returns the id of the task of this host to whose steps the address belongs; false if none
+// can have it.
+func (q *QHAna) OwnStep(step string) (task string, own bool) {
+	task, _, own = strings.Cut(step, "/steps/")
+	if !own {
+		return "", false
+	}
+	return q.OwnTask(task)
+}
+
 // StartAddresses returns where work of an instance is started, by callsign or by the address of its
 // resource, and its title; false if it is no plugin of this host for others.
 func (q *QHAna) StartAddresses(plugin, callback string) (href, ui, title string, found bool) {

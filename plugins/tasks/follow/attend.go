@@ -58,7 +58,7 @@ func (f *Follows) endAttending(l *live, later time.Duration, err error) (done bo
 	if err == nil {
 		l.retry = 0
 	} else {
-		l.retry = min(max(2*l.retry, minRetry), pollEvery)
+		l.retry = min(max(2*l.retry, minRetry), f.Every)
 		later = l.retry
 	}
 	if l.again && f.running != nil {
@@ -106,6 +106,10 @@ func (f *Follows) attend(ctx context.Context, known *live) (later time.Duration,
 	case err != nil:
 		return 0, err
 	}
+	if s := f.ownStepIn(l, other); s != nil {
+		why := fmt.Errorf("the task %s follows this one, whose step %.64q it mirrors: neither would end before the other", l.other, s.GetId())
+		return 0, f.endVanished(ctx, l, own, why)
+	}
 	if own, err = f.mirror(ctx, &l, own, other); err != nil {
 		return 0, err
 	}
@@ -116,7 +120,7 @@ func (f *Follows) attend(ctx context.Context, known *live) (later time.Duration,
 		return 0, f.bringEnd(ctx, l, other, "")
 	}
 	if l.isElsewhere() {
-		return pollEvery, nil
+		return f.Every, nil
 	}
 	return 0, nil
 }
@@ -131,6 +135,20 @@ func (f *Follows) clearInvitation(ctx context.Context, l link, own *taskspb.Task
 	err := f.tasks.ChangeSteps(ctx, l.callsign, &taskspb.UpdateRequest{Task: l.task, ClearSteps: []string{l.step}})
 	failpoint.Hit("follow.cleared")
 	return err
+}
+
+// ownStepIn returns a step of the task elsewhere that mirrors one of the link's own task, maybe by way
+// of others, nil for none. It is the sign of a loop: values for it go to the own task.
+func (f *Follows) ownStepIn(l link, other *taskspb.Task) *taskspb.Step {
+	if !l.isElsewhere() {
+		return nil // a loop on this host is refused when it would be made
+	}
+	for _, s := range other.GetSteps() {
+		if task, own := f.OwnStep(s.GetHref()); own && task == l.task {
+			return s
+		}
+	}
+	return nil
 }
 
 // read returns the link of that number, false if there is none any more.
@@ -166,7 +184,7 @@ func (f *Follows) readOther(ctx context.Context, known *live, l *link) (*taskspb
 		}
 	}
 	t, err := f.Elsewhere.Read(ctx, l.other)
-	lost := l.lost + known.noteTry(err == nil).Milliseconds()
+	lost := l.lost + known.noteTry(err == nil, 2*f.Every).Milliseconds()
 	if err == nil {
 		lost = 0
 	}
@@ -180,15 +198,15 @@ func (f *Follows) readOther(ctx context.Context, known *live, l *link) (*taskspb
 }
 
 // noteTry notes that the other task was tried to be read, and returns how long it has been out of
-// reach since the try before. What this host has not seen is not counted: it may have been down,
-// asleep, or its clock set anew. Only the goroutine that attends the link calls noteTry.
-func (l *live) noteTry(succeeded bool) (lost time.Duration) {
+// reach since the try before, limit at most. What this host has not seen is not counted: it may have
+// been down, asleep, or its clock set anew. Only the goroutine that attends the link calls noteTry.
+func (l *live) noteTry(succeeded bool, limit time.Duration) (lost time.Duration) {
 	if succeeded {
 		l.missed = time.Time{}
 		return 0
 	}
 	if !l.missed.IsZero() {
-		lost = min(time.Since(l.missed), 2*pollEvery)
+		lost = min(time.Since(l.missed), limit)
 	}
 	l.missed = time.Now()
 	return lost

@@ -31,8 +31,13 @@ type Options struct {
 	// Callback returns the address of the webhook with that token; empty if the host can be reached
 	// by no webhook.
 	Callback func(token string) string
+	// OwnStep returns the id of the task of this host to whose steps the address belongs; false if it
+	// is the address of something else.
+	OwnStep func(address string) (task string, own bool)
 	// Elsewhere reaches the tasks of others.
 	Elsewhere Elsewhere
+	// Every is how often a task elsewhere is read, whatever its webhooks say.
+	Every time.Duration
 }
 
 // Entry is where a user starts work of a plugin.
@@ -58,8 +63,6 @@ type Elsewhere interface {
 var ErrVanished = errors.New("there is no such task any more")
 
 const (
-	// pollEvery is how often a task elsewhere is read, whatever its webhooks say.
-	pollEvery = time.Minute
 	// vanishedAfter is how long a task elsewhere may be out of reach.
 	vanishedAfter = 24 * time.Hour
 	// maxAtOnce is how many links are attended at once.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"dormouse/internal/store"
 	"dormouse/plugins/tasks"
@@ -328,6 +329,31 @@ func TestStepIsMadeOnceAfterEnd(t *testing.T) {
 		r.open()
 		if got := r.stepsOfA(); got != "of.1" {
 			t.Errorf("the steps are %s", got)
+		}
+	})
+}
+
+// A task elsewhere that mirrors a step of the one that follows it makes a loop: the following ends
+// with a reason, nothing is mirrored, and the own step stays.
+func TestLoopElsewhereEnds(t *testing.T) {
+	inBubble(t, func(r *rig) {
+		r.put(task("a", pending, "own"))
+		other := task(elsewhere, pending, "first x", "of.own")
+		for _, s := range other.GetSteps() {
+			s.Href = elsewhere + "steps/" + s.GetId() + "/"
+		}
+		r.setOther(other)
+		r.mustFollow("a", elsewhere, "of.")
+		if n := len(r.broughtSoFar()); n > 0 {
+			t.Fatalf("the plugin was brought %d events", n)
+		}
+		looped := proto.CloneOf(other)
+		looped.GetSteps()[1].Href = "http://here/tasks/a/steps/own/"
+		r.setOther(looped)
+		pass(pollEvery + time.Second)
+		r.expectEnd("follows this one")
+		if steps := r.stepsOfA(); strings.Contains(steps, "of.of.own") || !strings.Contains(steps, "own") {
+			t.Errorf("the steps are %s", steps)
 		}
 	})
 }

@@ -3,9 +3,11 @@ package follow
 import (
 	"context"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/rs/zerolog"
 	"google.golang.org/grpc"
@@ -15,6 +17,9 @@ import (
 	"dormouse/plugins/tasks"
 	"dormouse/plugins/tasks/taskspb"
 )
+
+// pollEvery is how often tasks elsewhere are read.
+const pollEvery = time.Minute
 
 // rig is follows in fake time, with the tasks of this host and those elsewhere in memory.
 type rig struct {
@@ -52,7 +57,12 @@ func (r *rig) open() {
 		r.t.Fatal(err)
 	}
 	r.Follows, err = Open(Options{
-		Store: r.store, Log: zerolog.Nop(), Elsewhere: r,
+		Store: r.store, Log: zerolog.Nop(), Elsewhere: r, Every: pollEvery,
+		OwnStep: func(address string) (string, bool) {
+			rest, own := strings.CutPrefix(address, "http://here/tasks/")
+			task, _, _ := strings.Cut(rest, "/steps/")
+			return task, own
+		},
 		OwnTask:  func(string) (string, bool) { return "", false },
 		Callback: func(token string) string { return "http://here/callbacks/" + token },
 		Entry: func(_ context.Context, plugin, callback string) (Entry, error) {
