@@ -2,251 +2,355 @@ package faults
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 )
 
-// followed is a task of Inviter on the host near that follows a task of Survey on the host far.
-type followed struct {
-	t         *testing.T
-	near, far *running
-	address   string // of the task on far
-	id        string // of the task on near
+// journeyKinds are the ways in which a task goes along with one of another host, and the points at
+// which either host is killed over that.
+var journeyKinds = map[string]struct {
+	begin       func(t *testing.T, pointHere, pointThere string) *journey
+	here, there []string
+}{
+	"follow": {
+		newFollow,
+		[]string{
+			"task.made", "task.asked", "task.begun", "task.ended", "follow.made", "follow.asked", "follow.subscribed", "follow.called",
+			"follow.mirroring", "follow.mirrored", "follow.handed", "follow.brought", "follow.ended", "follow.dropping",
+		},
+		[]string{"task.made", "task.asked", "task.begun", "task.given", "task.taken", "task.written", "task.ended", "outbox.put", "outbox.answered", "outbox.settled"},
+	},
+	"invite": {
+		newInvitation,
+		[]string{
+			"task.made", "task.asked", "task.begun", "task.ended", "follow.made", "follow.invited", "follow.called", "follow.cleared",
+			"follow.mirroring", "follow.mirrored", "follow.handed", "follow.brought", "follow.ended", "follow.dropping",
+		},
+		[]string{"task.made", "task.asked", "task.begun", "task.given", "task.taken", "task.ended", "outbox.put", "outbox.answered", "outbox.settled"},
+	},
 }
 
-// running is a site with its host of the moment.
-type running struct {
+// webhooksAllowed is a table that lets a host call this machine.
+const webhooksAllowed = "[webhooks]\nallow = [\"127.0.0.1\"]\n"
+
+// side is one of two hosts with tasks that go along with each other.
+type side struct {
 	*site
-	*host
-	deaths int
+	callsign string // of its plugin
+	door     *door
+	host     *host
+	point    string // at which the host is killed
 }
 
-// again starts another host if the one before is dead.
-func (r *running) again() {
-	if r.dead() {
-		r.killed()
-		r.deaths++
-		r.host = r.start("")
-	}
+// journey is a task of Follower on one host that goes along with a task of another.
+type journey struct {
+	t          *testing.T
+	here       *side
+	there      *side
+	parameters map[string]any
+	id         string
+	want       string // the steps in the end
+	outputs    int    // of the task there
 }
 
-// newFollowed returns one whose hosts are killed at these points, if they are given.
-func newFollowed(t *testing.T, nearPoint, farPoint string) *followed {
+// newSide makes a host with one plugin that others reach by HTTP. Its configuration has tables too.
+func newSide(t *testing.T, callsign, program, tables string) *side {
 	t.Helper()
-	site := func(callsign, program string) *site {
-		listen := freeAddress(t)
-		text := policy("stop") + fmt.Sprintf("public-url = %q\n[webhooks]\nallow = [\"127.0.0.1\"]\n", "http://"+listen)
-		s := newSite(t, text, plugin(callsign, programs+"/"+program, `sleep = "checkpoint"`, `on-call = "wake"`, `restart = { policy = "always", limit = 1000, backoff = "10ms" }`))
-		s.listen = listen
-		return s
-	}
-	near, far := site("Inviter", "inviter"), site("Survey", "survey")
-	f := &followed{t: t, near: &running{site: near, host: near.start(nearPoint)}, far: &running{site: far, host: far.start("")}}
-	f.far.ready()
-	var made fittingTask
-	f.far.must("Tasks.start", map[string]any{"callsign": "Survey", "parameters": map[string]any{"questions": []string{"One?", "Two?"}}}, &made)
-	f.address = "http://" + far.listen + "/qhana/tasks/" + made.ID + "/"
-	if farPoint != "" {
-		f.far.end()
-		f.far.host = far.start(farPoint)
-	}
-	return f
+	d := newDoor(t)
+	text := policy("stop") + fmt.Sprintf("public-url = %q\nlog-level = \"debug\"\n", d.url) + tables
+	return &side{callsign: callsign, door: d, site: newSite(t, text, plugin(callsign, programs+"/"+program, `sleep = "checkpoint"`, `on-call = "wake"`, `restart = { policy = "always", limit = 1000, backoff = "10ms" }`))}
 }
 
-// freeAddress returns an address of this machine at which nothing listens.
-func freeAddress(t *testing.T) string {
+// begin starts a life of the host, which is killed at that point.
+func (s *side) begin(point string) {
+	s.t.Helper()
+	s.host = s.start(point)
+	s.door.lead(s.host)
+	s.point = point
+}
+
+// revive starts the host again if it was killed.
+func (s *side) revive() {
+	s.t.Helper()
+	if s.host.dead() {
+		s.host.killed()
+		s.begin("")
+	}
+}
+
+// newFollow returns a journey with a task of Survey there, of whose three questions the second is
+// answered by the code of Follower.
+func newFollow(t *testing.T, pointHere, pointThere string) *journey {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	defer l.Close()
-	return l.Addr().String()
+	here, there := newSide(t, "Follower", "follower", webhooksAllowed), newSide(t, "Survey", "survey", webhooksAllowed)
+	return newFollowBetween(t, here, there, pointHere, pointThere)
 }
 
-// carryOut answers each question, once it is seen near, and then calls disturb.
-func (f *followed) carryOut(disturb func()) {
-	f.t.Helper()
-	answered := ""
-	for late := time.Now().Add(2 * patience); time.Now().Before(late); <-time.After(5 * time.Millisecond) {
-		f.near.again()
-		f.far.again()
-		now, err := f.task()
-		if err == nil && now.Status != "PENDING" {
+// newFollowBetween is newFollow between these hosts.
+func newFollowBetween(t *testing.T, here, there *side, pointHere, pointThere string) *journey {
+	t.Helper()
+	j := &journey{t: t, here: here, there: there, want: "of.question-1 true of.question-3 true ", outputs: 1}
+	j.there.begin(pointThere)
+	questions := map[string]any{"callsign": "Survey", "parameters": map[string]any{"questions": []string{"one?", "two?", "three?"}}}
+	var other task
+	until(t, "a task there", func() bool {
+		j.there.revive()
+		var all struct{ Tasks []task }
+		switch err := j.there.host.ask("Tasks.list", nil, &all); {
+		case err != nil:
+			return false
+		case len(all.Tasks) > 0:
+			other = all.Tasks[0]
+			return true
+		}
+		return j.there.host.ask("Tasks.start", questions, &other) == nil
+	})
+	j.parameters = map[string]any{
+		"follow": j.there.door.url + "/qhana/tasks/" + other.ID + "/",
+		"except": []string{"question-2"}, "values": map[string]string{"answer": "of the code"},
+	}
+	j.here.begin(pointHere)
+	return j
+}
+
+// newInvitation returns a journey that invites to LeastSquares there, whose data come from the code
+// of Follower.
+func newInvitation(t *testing.T, pointHere, pointThere string) *journey {
+	t.Helper()
+	f := newFitting(t) // for its data
+	j := &journey{t: t, here: newSide(t, "Follower", "follower", webhooksAllowed), there: newSide(t, "LeastSquares", "LeastSquares", webhooksAllowed), want: "invite true of.evaluate true "}
+	j.there.begin(pointThere)
+	j.there.host.ready()
+	j.parameters = map[string]any{
+		"invite": j.there.door.url + "/qhana/plugins/least-squares@1-0-0/",
+		"except": []string{"pass_data"}, "values": map[string]string{"features": f.features, "target": f.target},
+	}
+	j.here.begin(pointHere)
+	return j
+}
+
+// task returns the task here as it is now, which is started if there is none.
+func (j *journey) task() (now fittingTask, err error) {
+	if j.id != "" {
+		err := j.here.host.ask("Tasks.get", map[string]any{"task": j.id}, &now)
+		return now, err
+	}
+	var all struct{ Tasks []fittingTask }
+	if err := j.here.host.ask("Tasks.list", nil, &all); err != nil {
+		return now, err
+	}
+	if len(all.Tasks) > 0 {
+		j.id = all.Tasks[0].ID
+		return all.Tasks[0], nil
+	}
+	err = j.here.host.ask("Tasks.start", map[string]any{"callsign": "Follower", "parameters": j.parameters}, &now)
+	if err == nil {
+		j.id = now.ID
+	}
+	return now, err
+}
+
+// carryOut leads the task to its end, as a user does that reads it here and submits its steps where
+// they lead, and calls between before each step. A host that was killed is started again.
+func (j *journey) carryOut(between func()) {
+	j.t.Helper()
+	j.carryOutWith(between, func() {})
+}
+
+// carryOutWith is carryOut that calls after when a step was submitted for the first time.
+func (j *journey) carryOutWith(between, after func()) {
+	j.t.Helper()
+	happened := ""
+	for late := time.Now().Add(patience); time.Now().Before(late); {
+		j.here.revive()
+		j.there.revive()
+		now, err := j.task()
+		if err != nil { // the host begins, or was killed
+			<-time.After(5 * time.Millisecond)
+			continue
+		}
+		if now.Status != "PENDING" {
 			return
 		}
-		if err != nil || len(now.Steps) == 0 {
-			continue
+		if len(now.Steps) > 0 {
+			if step := now.Steps[len(now.Steps)-1]; !step.Cleared {
+				isNew := step.ID != happened
+				if happened = step.ID; isNew {
+					between()
+				}
+				if j.give(step.ID, step.Href); isNew {
+					after()
+				}
+			}
 		}
-		step := now.Steps[len(now.Steps)-1]
-		if step.Cleared || step.ID == answered || answer(step.Href) != nil {
-			continue
-		}
-		answered = step.ID
-		disturb()
+		_ = j.here.host.ask("Tasks.get", map[string]any{"task": j.id, "revision": now.Revision, "wait": 0.2}, nil)
 	}
-	now, err := f.task()
-	f.t.Fatalf("the task comes to no end: %+v, %v; the log near is:\n%sthe log far is:\n%s", now, err, f.near.log.String(), f.far.log.String())
+	now, err := j.task()
+	j.t.Fatalf("the task comes to no end: %+v, %v; the hosts' logs are:\n%s\n%s", now, err, j.here.host.log.String(), j.there.host.log.String())
 }
 
-// answer answers a question of Survey.
-func answer(href string) error {
+// give does what a step asks the user for. A user who has started a task does not start another.
+func (j *journey) give(step, href string) {
+	var all struct{ Tasks []task }
+	if step == "invite" && (j.there.host.ask("Tasks.list", nil, &all) != nil || len(all.Tasks) > 0) {
+		return
+	}
+	form := url.Values{}
+	if strings.Contains(step, "question") {
+		form.Set("answer", step)
+	}
 	client := http.Client{
 		Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	given, err := client.PostForm(href, url.Values{"answer": {"yes"}})
-	if err != nil {
-		return err
-	}
-	defer given.Body.Close()
-	if given.StatusCode != http.StatusSeeOther && given.StatusCode != http.StatusConflict { // an earlier answer has come
-		return fmt.Errorf("it is answered %s", given.Status)
-	}
-	return nil
-}
-
-// task returns the task near as it is now, which it starts if there is none.
-func (f *followed) task() (now fittingTask, err error) {
-	if f.id != "" {
-		return now, f.near.ask("Tasks.get", map[string]any{"task": f.id}, &now)
-	}
-	var all struct{ Tasks []fittingTask }
-	err = f.near.ask("Tasks.list", map[string]string{"callsign": "Inviter"}, &all)
-	if err == nil && len(all.Tasks) > 0 {
-		now = all.Tasks[0]
-	} else if err == nil {
-		err = f.near.ask("Tasks.start", map[string]any{"callsign": "Inviter", "parameters": map[string]string{"follow": f.address}}, &now)
-	}
-	f.id = now.ID
-	return now, err
-}
-
-// verify fails the test unless both tasks have ended as they do undisturbed.
-func (f *followed) verify() {
-	f.t.Helper()
-	for _, r := range []*running{f.near, f.far} {
-		r.again()
-		r.ready()
-	}
-	now, err := f.task()
-	must(f.t, err)
-	var all struct{ Tasks []fittingTask }
-	f.far.must("Tasks.list", nil, &all)
-	var far fittingTask
-	f.far.must("Tasks.get", map[string]string{"task": all.Tasks[0].ID}, &far)
-	if steps := stepsOf(now); now.Status != "SUCCESS" || steps != "of.question-1 true of.question-2 true " || !strings.Contains(now.Log, "ends as STATUS_SUCCESS with 1 outputs\n") {
-		f.t.Errorf("near it is %+v; the log is:\n%s", now, f.near.log.String())
-	}
-	if steps := stepsOf(far); far.Status != "SUCCESS" || steps != "question-1 true question-2 true " {
-		f.t.Errorf("far it is %+v; the log is:\n%s", far, f.far.log.String())
-	}
-	for _, r := range []*running{f.near, f.far} {
-		r.end()
-		audit(f.t, r.site, nil, "")
+	if answer, err := client.PostForm(href, form); err == nil {
+		_ = answer.Body.Close()
 	}
 }
 
-// stepsOf returns the steps of a task, and whether each is cleared.
-func stepsOf(t fittingTask) (text string) {
-	for _, s := range t.Steps {
-		text += fmt.Sprintf("%s %t ", s.ID, s.Cleared)
+// verify fails the test unless both tasks have succeeded, with each step once.
+func (j *journey) verify() {
+	j.t.Helper()
+	for _, s := range []*side{j.here, j.there} {
+		s.revive()
+		s.host.ready()
 	}
-	return text
+	now, err := j.task()
+	must(j.t, err)
+	steps := ""
+	for _, s := range now.Steps {
+		steps += fmt.Sprintf("%s %t ", s.ID, s.Cleared)
+	}
+	var others struct{ Tasks []task }
+	j.there.host.must("Tasks.list", nil, &others)
+	if now.Status != "SUCCESS" || steps != j.want || !strings.Contains(now.Log, fmt.Sprintf("ends as STATUS_SUCCESS with %d outputs\n", j.outputs)) || len(others.Tasks) != 1 || others.Tasks[0].Status != "SUCCESS" {
+		j.t.Fatalf("the task is %+v, those there %+v; the hosts' logs are:\n%s\n%s", now, others, j.here.host.log.String(), j.there.host.log.String())
+	}
+	for _, s := range []*side{j.here, j.there} {
+		s.host.end()
+		audit(j.t, s.site, nil, "")
+	}
 }
 
-// Whichever of two hosts is killed, and wherever, a task that follows one of the other has each of
-// its steps once, and ends with it.
-func TestHostsKilledOverFollowing(t *testing.T) {
+// A host that is killed at any point over a task that follows one of another host, or is followed,
+// makes no step twice and misses none, and both tasks end.
+func TestKilledOverFollow(t *testing.T) {
 	t.Parallel()
-	points := []string{
-		"near task.made", "near task.asked", "near task.begun", "near task.ended",
-		"near follow.made", "near follow.subscribed", "near follow.mirroring", "near follow.mirrored", "near follow.brought", "near follow.ended",
-		"far task.asked", "far task.begun", "far task.given", "far task.taken", "far task.written", "far task.ended",
-		"far outbox.put", "far outbox.answered", "far outbox.settled",
+	for name, kind := range journeyKinds {
+		here, there := kind.here, kind.there
+		if !thorough {
+			here, there = pick(t, here, 1), pick(t, there, 1)
+		}
+		killed := func(pointHere, pointThere string) {
+			t.Run(name+"/"+pointHere+pointThere, func(t *testing.T) {
+				runBeside(t)
+				j := kind.begin(t, pointHere, pointThere)
+				j.carryOut(func() {})
+				for _, s := range []*side{j.here, j.there} {
+					if s.point != "" { // it is killed after the end
+						s.host.killed()
+						s.begin("")
+					}
+				}
+				j.verify()
+			})
+		}
+		for _, point := range here {
+			killed(point, "")
+		}
+		for _, point := range there {
+			killed("", point)
+		}
 	}
-	if !thorough {
-		points = pick(t, points, 2)
-	}
-	for _, point := range points {
-		t.Run(point, func(t *testing.T) {
-			runBeside(t)
-			var f *followed
-			if at, isNear := strings.CutPrefix(point, "near "); isNear {
-				f = newFollowed(t, at, "")
-			} else {
-				f = newFollowed(t, "", strings.TrimPrefix(point, "far "))
-			}
-			f.carryOut(func() {})
-			f.verify()
-			if deaths := f.near.deaths + f.far.deaths; deaths != 1 {
-				t.Errorf("hosts have died %d times", deaths)
-			}
-		})
+}
+
+// interruptions are what may happen to a side before each step, by name.
+var interruptions = map[string]func(*side){
+	"nothing": func(*side) {},
+	"host killed": func(s *side) {
+		must(s.t, s.host.cmd.Process.Kill())
+		s.host.killed()
+		s.begin("")
+	},
+	"plugin killed": func(s *side) {
+		if pid := s.status().PID; pid > 0 {
+			must(s.t, syscall.Kill(pid, syscall.SIGKILL))
+		}
+	},
+	"plugin asleep": (*side).sleep,
+}
+
+// status returns that of the plugin, once its host has begun.
+func (s *side) status() status {
+	s.t.Helper()
+	s.host.ready()
+	var all []status
+	s.host.must("Controller.status@"+s.callsign, nil, &all)
+	return all[0]
+}
+
+// sleep returns when the plugin sleeps.
+func (s *side) sleep() {
+	s.t.Helper()
+	until(s.t, s.callsign+" to sleep", func() bool {
+		return s.status().State == "hibernated" || s.host.ask("Controller.hibernate", map[string]string{"callsign": s.callsign}, nil) == nil
+	})
+}
+
+// Whatever happens to both hosts and their plugins before each step, a task goes along with one of
+// another host.
+func TestFollowInterrupted(t *testing.T) {
+	t.Parallel()
+	for name, kind := range journeyKinds {
+		tried := slices.Sorted(maps.Keys(interruptions))
+		if !thorough {
+			tried = pick(t, tried, 2)
+		}
+		for _, interruption := range tried {
+			t.Run(name+"/"+interruption, func(t *testing.T) {
+				runBeside(t)
+				if interruption == "plugin asleep" {
+					needCRIU(t)
+				}
+				j := kind.begin(t, "", "")
+				j.carryOut(func() {
+					interruptions[interruption](j.here)
+					interruptions[interruption](j.there)
+				})
+				j.verify()
+			})
+		}
 	}
 }
 
 // Hosts and plugins that are killed at times chosen by a seed change nothing either.
-func TestKillsOverFollowing(t *testing.T) {
+func TestKillsOverFollow(t *testing.T) {
 	t.Parallel()
 	runs := 1
 	if thorough {
 		runs = 8
 	}
-	for range runs {
-		seed := uint64(time.Now().UnixNano())
-		t.Run(fmt.Sprintf("seed %d", seed), func(t *testing.T) {
-			runBeside(t)
-			random := rand.New(rand.NewPCG(seed, 0))
-			f := newFollowed(t, "", "")
-			f.carryOut(func() {
-				<-time.After(time.Duration(random.IntN(80)) * time.Millisecond)
-				r, callsign := f.near, "Inviter"
-				if random.IntN(2) == 0 {
-					r, callsign = f.far, "Survey"
-				}
-				if random.IntN(2) == 0 {
-					must(t, r.cmd.Process.Kill())
-					r.killed()
-					return
-				}
-				var all []status
-				if r.ask("Controller.status@"+callsign, nil, &all) == nil && all[0].PID > 0 {
-					_ = syscall.Kill(all[0].PID, syscall.SIGKILL)
-				}
+	for name, kind := range journeyKinds {
+		for range runs {
+			seed := rand.Uint64()
+			t.Run(fmt.Sprintf("%s/seed %d", name, seed), func(t *testing.T) {
+				runBeside(t)
+				random := rand.New(rand.NewPCG(seed, 0))
+				j := kind.begin(t, "", "")
+				j.carryOutWith(func() {}, func() {
+					<-time.After(time.Duration(random.IntN(80)) * time.Millisecond)
+					s := []*side{j.here, j.there}[random.IntN(2)]
+					interruptions[[]string{"host killed", "plugin killed"}[random.IntN(2)]](s)
+				})
+				j.verify()
 			})
-			f.verify()
-		})
+		}
 	}
-}
-
-// A plugin that sleeps over a task which follows another is woken when the other has ended, and the
-// other's is woken by its answers.
-func TestSleepOverFollowing(t *testing.T) {
-	runBeside(t)
-	needCRIU(t)
-	f := newFollowed(t, "", "")
-	asleep := func(r *running, callsign string) {
-		until(t, callsign+" to sleep", func() bool {
-			var all []status
-			r.must("Controller.status@"+callsign, nil, &all)
-			return all[0].State == "hibernated" || r.ask("Controller.hibernate", map[string]string{"callsign": callsign}, nil) == nil
-		})
-	}
-	f.near.ready()
-	_, err := f.task()
-	must(t, err)
-	until(t, "the first question", func() bool {
-		now, err := f.task()
-		must(t, err)
-		return len(now.Steps) == 1
-	})
-	asleep(f.near, "Inviter")
-	asleep(f.far, "Survey")
-	f.carryOut(func() {})
-	f.verify()
 }

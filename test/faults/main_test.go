@@ -55,7 +55,7 @@ func run(m *testing.M) int {
 		{"build", "-o", dir + "/Optimizer", "dormouse/plugins/examples/optimizer"},
 		{"build", "-o", dir + "/LeastSquares", "dormouse/plugins/examples/objective"},
 		{"build", "-o", dir + "/PatternSearch", "dormouse/plugins/examples/minimizer"},
-		{"build", "-o", dir + "/", "dormouse/plugins/examples/counter", "dormouse/plugins/examples/lines", "dormouse/plugins/examples/survey", "dormouse/test/faults/ledger", "dormouse/test/faults/bulk", "dormouse/test/faults/hog", "dormouse/test/faults/versioned", "dormouse/test/faults/brood", "dormouse/test/faults/gated", "dormouse/test/faults/teller", "dormouse/test/qhana/inviter", "dormouse/test/audit"},
+		{"build", "-o", dir + "/", "dormouse/plugins/examples/counter", "dormouse/plugins/examples/lines", "dormouse/plugins/examples/survey", "dormouse/test/faults/ledger", "dormouse/test/faults/bulk", "dormouse/test/faults/hog", "dormouse/test/faults/versioned", "dormouse/test/faults/brood", "dormouse/test/faults/gated", "dormouse/test/faults/teller", "dormouse/test/faults/follower", "dormouse/test/audit"},
 	} {
 		cmd := exec.Command("go", args...)
 		cmd.Env = append(os.Environ(), "CGO_ENABLED=0")

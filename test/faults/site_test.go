@@ -2,7 +2,6 @@ package faults
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -25,7 +24,6 @@ type site struct {
 	program string
 	images  string
 	env     []string // of its hosts
-	listen  string   // where its hosts listen; anywhere if it is ""
 	stderr  *os.File // of its hosts, nil for their log
 }
 
@@ -117,7 +115,7 @@ func (h *host) url() string {
 func (s *site) start(point string) *host {
 	s.t.Helper()
 	h := &host{t: s.t, ended: make(chan struct{})}
-	h.cmd = exec.Command(s.program, "serve", "--config", s.config, "--root", s.root, "--listen", cmp.Or(s.listen, "127.0.0.1:0"), "--log-format", "json")
+	h.cmd = exec.Command(s.program, "serve", "--config", s.config, "--root", s.root, "--listen", "127.0.0.1:0", "--log-format", "json")
 	h.cmd.Env = append(append(os.Environ(), "DORMOUSE_FAILPOINT="+point, "DORMOUSE_LISTEN="), s.env...)
 	h.cmd.Stderr = &h.log
 	if s.stderr != nil {
