@@ -132,7 +132,11 @@ func newClosedPort(t *testing.T) (p closedPort, address string) {
 	must(t, unix.Bind(fd, &unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}}))
 	name, err := unix.Getsockname(fd)
 	must(t, err)
-	return closedPort{t, fd}, net.JoinHostPort("127.0.0.1", strconv.Itoa(name.(*unix.SockaddrInet4).Port))
+	at, ok := name.(*unix.SockaddrInet4)
+	if !ok {
+		t.Fatalf("the port has the address %v", name)
+	}
+	return closedPort{t, fd}, net.JoinHostPort("127.0.0.1", strconv.Itoa(at.Port))
 }
 
 // listen has connections be accepted.
