@@ -49,6 +49,9 @@ var (
 	ErrUnhealthy = errors.New("the plugin does not serve")
 	// ErrExited means that the plugin's process has ended.
 	ErrExited = errors.New("the process has exited")
+	// ErrUnended means that processes of the plugin were killed and have not ended. None is started
+	// beside them.
+	ErrUnended = errors.New("processes of the plugin were killed and do not end")
 	// ErrMemoryExceeded means that the kernel killed a process of the plugin because memory
 	// was short. It comes with ErrExited.
 	ErrMemoryExceeded = errors.New("the memory was exceeded")

@@ -42,7 +42,7 @@ type restartState struct {
 	cancel     context.CancelFunc
 	plan       int  // number of the plan, so that a canceled one can be told from the present one
 	restarting bool // the activation under way is a restart
-	room       roomRetry
+	retry      startRetry
 }
 
 // restartRecord is the part of a restartState that outlives the host.
@@ -115,7 +115,7 @@ func (r *restarts) planOrCancelRestart(t shell.Transition) {
 	}
 	failed := t.To == shell.Deactivated && (state.restarting && t.Event == shell.Activate || endedByItself(t))
 	state.cancelPlannedRestart()
-	noRoom := state.room.note(t)
+	retry := state.retry.note(t)
 	switch t.To {
 	case shell.Activation:
 		if t.Event == shell.Adopt {
@@ -127,8 +127,8 @@ func (r *restarts) planOrCancelRestart(t shell.Transition) {
 	default:
 		state.restarting = false
 	}
-	if noRoom {
-		r.planRoomRetry(sh, state)
+	if retry {
+		r.planStartRetry(sh, state)
 	} else if failed && policyAsksForRestart(sh.Config().Restart.Policy, t) {
 		r.planRestartOrGiveUp(sh, state)
 	}

@@ -272,7 +272,7 @@ func (b *Backend) Stop(ctx context.Context) error {
 	err := b.killAndReleaseTree(t)
 	failpoint.Hit("stop.ended")
 	_ = b.closeHostSocketAndConns(ctx, pluginDisconnectLimit) // the plugin's ends are closed with its processes
-	if errors.Is(err, errUnended) {
+	if errors.Is(err, shell.ErrUnended) {
 		return err // the next host needs the journal
 	}
 	return errors.Join(err, b.removeRunDir())

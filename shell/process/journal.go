@@ -224,11 +224,11 @@ func (b *Backend) loadImageAndClearLeftovers() error {
 }
 
 // killTreeOfJournal kills and reaps what is left of the tree that the journal describes, and
-// removes its cgroup. If it does not end, the error wraps errUnended, and no tree of the
+// removes its cgroup. If it does not end, the error wraps shell.ErrUnended, and no tree of the
 // instance starts before it has ended.
 func (b *Backend) killTreeOfJournal(j *journal) error {
 	err := j.killTreeAndRemoveCgroup(b.host.Cgroups)
-	if errors.Is(err, errUnended) {
+	if errors.Is(err, shell.ErrUnended) {
 		b.host.Remains.note(b.dirName, j.remains(b.host.Cgroups))
 	}
 	return err
@@ -242,7 +242,7 @@ func (j *journal) remains(hostCgroups *Cgroups) remains {
 // killTreeAndRemoveCgroup kills and reaps what is left of the tree and removes its
 // cgroup. The cgroup may be below another one than hostCgroups, if the earlier host
 // lived in another cgroup, and the root may have left it. It does nothing after a reboot.
-// The error wraps errUnended if the tree does not end.
+// The error wraps shell.ErrUnended if the tree does not end.
 func (j *journal) killTreeAndRemoveCgroup(hostCgroups *Cgroups) error {
 	if j.Boot != procfs.BootID() {
 		return nil

@@ -12,14 +12,12 @@ import (
 
 	"dormouse/internal/cgroup"
 	"dormouse/internal/procfs"
+	"dormouse/shell"
 )
 
 // killLimit is how long a tree may take to end once it is killed. A process that waits for a
 // disk or a device ends only after that.
 const killLimit = 4 * time.Second
-
-// errUnended means that processes of a plugin were killed and have not ended.
-var errUnended = errors.New("processes of the plugin were killed and do not end")
 
 // Remains are the trees of a host's instances that were killed and have not ended. No second
 // tree of the same instance may run beside one. The zero value holds none.
@@ -58,7 +56,7 @@ func (r *Remains) IsLeft(name string) bool {
 	return ok && left.endError() != nil
 }
 
-// checkAndRelease returns why no tree of the instance may start, an errUnended. When its
+// checkAndRelease returns why no tree of the instance may start, a shell.ErrUnended. When its
 // earlier tree has ended meanwhile, it releases all that the tree had.
 func (r *Remains) checkAndRelease(name string) error {
 	r.mu.Lock()
@@ -76,7 +74,7 @@ func (r *Remains) checkAndRelease(name string) error {
 	return left.release()
 }
 
-// endError returns an errUnended that names the processes, nil if all have ended.
+// endError returns a shell.ErrUnended that names the processes, nil if all have ended.
 func (l remains) endError() error {
 	pids := slices.DeleteFunc(l.group.Members(), func(pid int) bool { return stateOfLivingThread(pid) == "" })
 	if l.root != 0 && procfs.StartTicks(l.root) == l.started && !procfs.HasEnded(l.root) && !slices.Contains(pids, l.root) {
@@ -93,7 +91,7 @@ func (l remains) endError() error {
 	if more := len(pids) - shown; more > 0 {
 		each = append(each, fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("%w: %s; one in state D waits for a disk or a device that does not answer", errUnended, strings.Join(each, ", "))
+	return fmt.Errorf("%w: %s; one in state D waits for a disk or a device that does not answer", shell.ErrUnended, strings.Join(each, ", "))
 }
 
 // stateOfLivingThread returns the state of a thread of the process that has not ended, "D" if
@@ -112,7 +110,7 @@ func stateOfLivingThread(pid int) (state string) {
 	return state
 }
 
-// awaitEnd returns when the tree has ended, or an errUnended after killLimit.
+// awaitEnd returns when the tree has ended, or a shell.ErrUnended after killLimit.
 func (l remains) awaitEnd() error {
 	deadline := time.Now().Add(killLimit)
 	for {
@@ -129,17 +127,17 @@ func remainsOf(t *tree) remains {
 	return remains{root: t.root.Pid, started: t.rootStarted, group: t.cgroup(), release: func() error {
 		t.waitEnd(killLimit) // the root is reaped in a moment
 		if !t.hasEnded() {
-			return errUnended
+			return shell.ErrUnended
 		}
 		return t.release()
 	}}
 }
 
 // killAndReleaseTree kills the tree and releases all that it had. If it does not end, the
-// error wraps errUnended, and no other tree of the instance starts before it has ended.
+// error wraps shell.ErrUnended, and no other tree of the instance starts before it has ended.
 func (b *Backend) killAndReleaseTree(t *tree) error {
 	err := t.killAndRelease()
-	if errors.Is(err, errUnended) {
+	if errors.Is(err, shell.ErrUnended) {
 		b.host.Remains.note(b.dirName, remainsOf(t))
 	}
 	return err

@@ -231,12 +231,12 @@ func (t *tree) sendSIGTERMAndWait(limit time.Duration) {
 
 // killAndRelease kills and reaps what still runs, reads the rest of the output, and releases
 // all that the tree had. A tree that has not ended within killLimit keeps all; the error then
-// wraps errUnended.
+// wraps shell.ErrUnended.
 func (t *tree) killAndRelease() error {
 	t.killUnreported()
 	t.waitEnd(killLimit)
 	if !t.hasEnded() {
-		return cmp.Or(remainsOf(t).endError(), errUnended)
+		return cmp.Or(remainsOf(t).endError(), shell.ErrUnended)
 	}
 	return t.release()
 }
@@ -315,11 +315,11 @@ func (t *tree) cgroup() cgroup.Dir {
 
 // waitExitError waits for the end of the tree and returns how and why the tree ended.
 // The error wraps shell.ErrExited, and shell.ErrMemoryExceeded if the kernel killed one
-// of its processes for memory. It wraps errUnended if the tree does not end within killLimit.
+// of its processes for memory. It wraps shell.ErrUnended if the tree does not end within killLimit.
 func (t *tree) waitExitError() error {
 	t.waitEnd(killLimit)
 	if !t.hasEnded() {
-		return fmt.Errorf("%w: %w", shell.ErrExited, cmp.Or(remainsOf(t).endError(), errUnended))
+		return fmt.Errorf("%w: %w", shell.ErrExited, cmp.Or(remainsOf(t).endError(), shell.ErrUnended))
 	}
 	if cause := t.killCause.Load(); cause != nil {
 		return *cause

@@ -11,16 +11,17 @@ import (
 	"dormouse/shell"
 )
 
-// The host repeats its own start that found no room on a disk, without a restart policy and
-// without counting, until there is room or the plugin fails for another cause.
-func TestStartWithoutRoomIsRepeated(t *testing.T) {
-	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT} {
+// The host repeats its own start that found no room on a disk, or the plugin before not ended,
+// without a restart policy and without counting, until that has passed or the plugin fails for
+// another cause.
+func TestStartThatCannotBeNowIsRepeated(t *testing.T) {
+	for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, shell.ErrUnended} {
 		runWith(t, []instance{{"A", configs.StartActivated, 50, nil}}, func(*Options) {}, func(r *rig) {
 			a := r.plugins["A"]
 			a.failStarts(fmt.Errorf("%w: cannot make the plugin's directory: %w", shell.ErrInstantiation, full))
 			r.Start(r.Context())
 			r.expectRestarts("A", 0, false, true)
-			for _, pause := range []time.Duration{firstRoomRetry, 2 * firstRoomRetry} {
+			for _, pause := range []time.Duration{firstStartRetry, 2 * firstStartRetry} {
 				a.TakeActions()
 				pass(pause - time.Millisecond)
 				if did := a.TakeActions(); len(did) != 0 {
@@ -37,7 +38,7 @@ func TestStartWithoutRoomIsRepeated(t *testing.T) {
 			}
 			r.expectRestarts("A", 0, false, true)
 			a.failStarts(nil)
-			pass(maxRoomRetry)
+			pass(maxStartRetry)
 			r.expectState("A", shell.Activated, shell.Automatic)
 			r.expectRestarts("A", 0, false, false)
 		})
