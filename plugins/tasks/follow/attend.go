@@ -42,7 +42,7 @@ func (f *Follows) attendUntilDone(ctx context.Context, l *live) {
 		later, err := f.attend(ctx, l)
 		<-f.places
 		if err != nil && ctx.Err() == nil {
-			f.Log.Debug().Err(err).Strs("tasks", l.about).Msg("a followed task waits")
+			f.Log.Debug().Err(err).Str("task", l.task).Msg("what it follows waits")
 		}
 		if f.endAttending(l, later, err) {
 			return

@@ -98,6 +98,7 @@ type taskKeeper interface {
 // live is what the host's memory knows of a link.
 type live struct {
 	n        int64
+	task     string   // that follows
 	about    []string // ids of tasks of this host
 	attended bool     // a goroutine attends it
 	again    bool     // it must look once more
@@ -162,7 +163,7 @@ func (f *Follows) add(l link) {
 	known := f.links[l.n]
 	f.forgetLocked(l.n)
 	if known == nil {
-		known = &live{n: l.n}
+		known = &live{n: l.n, task: l.task}
 	}
 	known.about = []string{l.task}
 	if l.other != "" && !l.isElsewhere() {
