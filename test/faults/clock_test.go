@@ -241,13 +241,16 @@ func jumpHeld(t *testing.T, c *clock, by time.Duration) {
 		stop := strike(h, syscall.SIGSTOP, 20, 1)
 		ctx, cancel := context.WithCancel(t.Context())
 		answered := make(chan error, 1)
-		go func() { answered <- h.ask("Counter.increment", nil, nil) }()
+		go func() {
+			err := h.ask("Counter.increment", nil, nil)
+			cancel() // CRIU may have been quicker than working
+			answered <- err
+		}()
 		working(ctx, h)
 		c.set(by)
 		if err := <-answered; err != nil {
 			t.Errorf("the call that was held: %v", err)
 		}
-		cancel()
 		value++
 		if struck = stop(); struck > 0 {
 			break

@@ -26,8 +26,11 @@ func hangs() int {
 // impatient has the host wait for CRIU no longer than this.
 const impatient = "[hibernate]\ntimeout = \"4s\"\n"
 
-// working returns the CRIUs that work for the host, as soon as there is one.
+// working returns the CRIUs that work for the host, as soon as there is one; none if there is none
+// for long.
 func working(ctx context.Context, h *host) (pids []int) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	for ctx.Err() == nil && len(pids) == 0 {
 		for _, pid := range procfs.Children(h.cmd.Process.Pid) {
 			line, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
