@@ -58,17 +58,22 @@ func (r *rig) loaders() (pids []int) {
 // loader is the one that still loads, and stands still until it is continued.
 func (r *rig) loader() int {
 	r.t.Helper()
-	pids := r.loaders()
-	for n := 0; len(pids) == 0 && n < 10 && r.pids() != nil; n++ { // it was quicker
-		r.hibernate()
+	for range 10 {
+		if pids := r.loaders(); len(pids) == 1 {
+			r.signal(pids[0], syscall.SIGSTOP)
+			if r.pids() == nil || r.ProcessFigures().Loading.Total > 0 {
+				return pids[0]
+			}
+			r.signal(pids[0], syscall.SIGCONT) // it had done its work
+		}
+		if r.pids() == nil {
+			break
+		}
+		r.hibernate() // it was quicker
 		r.wake()
-		pids = r.loaders()
 	}
-	if len(pids) != 1 {
-		r.t.Fatalf("loading for it are %v", pids)
-	}
-	r.signal(pids[0], syscall.SIGSTOP)
-	return pids[0]
+	r.t.Fatalf("loading for it are %v", r.loaders())
+	return 0
 }
 
 func (r *rig) signal(pid int, s syscall.Signal) {
