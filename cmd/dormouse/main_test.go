@@ -208,8 +208,15 @@ func (h *testHost) exitCode(t *testing.T) int {
 	case <-time.After(testPatience):
 		t.Fatalf("the host did not end; its log is:\n%s", h.log)
 	}
-	return h.cmd.ProcessState.ExitCode()
+	code := h.cmd.ProcessState.ExitCode()
+	if code == exitRace {
+		t.Errorf("the host has a data race; its log is:\n%s", h.log)
+	}
+	return code
 }
+
+// exitRace is the exit status of a host whose race detector has found something.
+const exitRace = 66
 
 // show returns the record of an instance.
 func (h *testHost) show(t *testing.T, name string) instanceRecord {
