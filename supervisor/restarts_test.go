@@ -51,7 +51,7 @@ func (r *rig) crash(callsign string, status int) {
 
 // pass lets time pass and what is due happen.
 func pass(d time.Duration) {
-	time.Sleep(d) //nolint:forbidigo // the clock is the bubble's
+	<-time.After(d)
 	synctest.Wait()
 }
 
