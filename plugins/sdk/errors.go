@@ -95,9 +95,11 @@ func errorFromHost(ctx context.Context, action string, err error) error {
 	} else if code, ok := numberOfCode[status.Code(err)]; ok {
 		e.Code = code
 	}
-	if verb, _, _ := strings.Cut(action, " "); strings.HasPrefix(e.Message, "cannot "+verb+" ") {
+	verb, _, _ := strings.Cut(action, " ")
+	if strings.HasPrefix(e.Message, "cannot "+verb+" ") {
 		return e // the host says it all
 	}
+	e.Message = strings.TrimPrefix(e.Message, "cannot "+verb+": ")
 	return fmt.Errorf("cannot %s: %w", action, e)
 }
 

@@ -319,6 +319,23 @@ func TestHostRefuses(t *testing.T) {
 	}
 }
 
+// What the host can't do is said once.
+func TestRefusalIsSaidOnce(t *testing.T) {
+	fake := newFakeHost(t)
+	in := instance(t, fake)
+	for refused, want := range map[string]string{
+		"cannot activate Nat: it is asleep": "cannot activate Nat: it is asleep",
+		"cannot activate: it is asleep":     "cannot activate Nat: it is asleep",
+		"cannot wake Nat: it is damaged":    "cannot activate Nat: cannot wake Nat: it is damaged",
+	} {
+		fake.refuse = errors.New(refused)
+		err := in.Host.Activate(t.Context(), "Nat")
+		if _, is := errors.AsType[*Error](err); !is || err.Error() != want {
+			t.Errorf("%s: got %v", refused, err)
+		}
+	}
+}
+
 func TestNoHost(t *testing.T) {
 	for _, in := range []*Instance{{}, {Host: &Host{}}, alone(t)} {
 		if err := in.Host.Suspend(t.Context(), ""); err == nil || err.Error() != "cannot suspend itself: the host offers its plugins nothing to call" {
