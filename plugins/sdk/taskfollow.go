@@ -23,12 +23,13 @@ type Following struct {
 	OnStep func(ctx context.Context, other *taskspb.Task, s *taskspb.Step) error
 }
 
-// ErrVanished means that a task that was followed is not there any more.
+// ErrVanished means that a task that was followed is not there any more, or can't be followed.
 var ErrVanished = errors.New("the followed task has vanished")
 
 // Follow has the host mirror the steps of another task into this one, waits until the other has
 // ended, and returns it as it is then. other is the id of a task of this host or the address of one
-// elsewhere. The plugin may sleep meanwhile. The error wraps ErrVanished if the other is gone.
+// elsewhere. The plugin may sleep meanwhile. The error wraps ErrVanished if the other is gone,
+// or follows this one.
 func (t *Task) Follow(ctx context.Context, other string, f Following) (*taskspb.Task, error) {
 	events, done := t.tasks.expectFollowed(t.ID, other)
 	defer done()
@@ -92,7 +93,7 @@ func (t *Task) goAlong(ctx context.Context, events <-chan *taskspb.FollowedReque
 				return r.GetState(), err
 			}
 		case r.GetState() == nil:
-			return nil, fmt.Errorf("%w: %s", ErrVanished, r.GetReason())
+			return nil, &kindError{fmt.Errorf("cannot follow the other task any more: %s", r.GetReason()), ErrVanished}
 		default:
 			return r.GetState(), nil
 		}

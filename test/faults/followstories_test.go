@@ -107,7 +107,7 @@ func TestFollowedTaskGone(t *testing.T) {
 			answer.Store(int32(gone))
 			now := j.awaitEnd()
 			want := address + "/qhana/tasks/1/ answers " + strconv.Itoa(gone)
-			if now.Status != "FAILURE" || !strings.Contains(now.Reason, "the followed task has vanished") || !strings.Contains(now.Reason, want) {
+			if now.Status != "FAILURE" || !strings.Contains(now.Reason, "cannot follow the other task any more: there is no such task any more") || !strings.Contains(now.Reason, want) {
 				t.Errorf("it ends as %+v", now)
 			}
 			s.host.end()

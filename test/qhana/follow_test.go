@@ -110,12 +110,10 @@ func TestSubmitToMirroredStep(t *testing.T) {
 	}
 }
 
-// A task invites a plugin of a runner: a user starts it there, its steps are mirrored with their
-// addresses, and its end is told.
-func TestInviteElsewhere(t *testing.T) {
-	runner := newRunner(t)
-	h := newRig(t)
-	plugin := runner.AddPlugin(qhanatest.RunnerPlugin{
+// twoSteps adds a plugin to the runner whose tasks have the steps first and second, and returns its
+// address.
+func twoSteps(runner *qhanatest.Runner) string {
+	return runner.AddPlugin(qhanatest.RunnerPlugin{
 		Name: "other", Version: "1.0.0",
 		Start: func(t *qhanatest.Task, _ url.Values) {
 			t.AddStep(qhanatest.Step{StepID: "first", Href: t.StepURL("first"), UIHref: t.StepURL("first")})
@@ -129,6 +127,14 @@ func TestInviteElsewhere(t *testing.T) {
 			t.Finish("")
 		},
 	})
+}
+
+// A task invites a plugin of a runner: a user starts it there, its steps are mirrored with their
+// addresses, and its end is told.
+func TestInviteElsewhere(t *testing.T) {
+	runner := newRunner(t)
+	h := newRig(t)
+	plugin := twoSteps(runner)
 	task, _ := h.startInviter(map[string]string{"plugin": plugin})
 	invite := awaitStep(t, runner, task, "invite")
 	if !strings.HasPrefix(invite.Href, plugin) {
@@ -161,20 +167,7 @@ func TestFollowAcrossHosts(t *testing.T) {
 		t.Run(restarts, func(t *testing.T) {
 			runner := newRunner(t)
 			here, there := newRig(t), newRig(t)
-			plugin := runner.AddPlugin(qhanatest.RunnerPlugin{
-				Name: "other", Version: "1.0.0",
-				Start: func(t *qhanatest.Task, _ url.Values) {
-					t.AddStep(qhanatest.Step{StepID: "first", Href: t.StepURL("first"), UIHref: t.StepURL("first")})
-				},
-				Step: func(t *qhanatest.Task, step string, _ url.Values) {
-					if step == "first" {
-						t.ClearStep()
-						t.AddStep(qhanatest.Step{StepID: "second", Href: t.StepURL("second"), UIHref: t.StepURL("second")})
-						return
-					}
-					t.Finish("")
-				},
-			})
+			plugin := twoSteps(runner)
 			far, _ := there.startInviter(map[string]string{"plugin": plugin})
 			near, _ := here.startInviter(map[string]string{"follow": far})
 			disturb := func() {
@@ -210,34 +203,8 @@ func TestFollowAcrossHosts(t *testing.T) {
 	}
 }
 
-// A step that the caller takes itself is brought to it also from another host, and values reach the
-// other task at the address of its step.
-func TestOwnStepAcrossHosts(t *testing.T) {
-	runner := newRunner(t)
-	here, there := newRig(t), newRig(t)
-	data := runner.AddFile("data", qhanatest.File{ContentType: "application/json", Text: "[1, 2]"})
-	of, err := there.host.Tasks.Start(t.Context(), "Hinge", "", json.RawMessage(`{"c":1}`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	task, _ := here.startInviter(map[string]string{"follow": there.url + "/tasks/" + of.GetId() + "/", "features": data, "target": data})
-	evaluate := awaitStep(t, runner, task, "of.evaluate")
-	if !strings.HasPrefix(evaluate.Href, there.url) {
-		t.Errorf("the values go to %s", evaluate.Href)
-	}
-	if _, err := runner.Submit(evaluate.Href, nil); err != nil {
-		t.Fatal(err)
-	}
-	end := awaitEnd(t, runner, task)
-	if diff := cmp.Diff([]string{"of.evaluate x"}, steps(end)); diff != "" || end.Status != "SUCCESS" {
-		t.Errorf("%s (-want +got):\n%s%s", end.Status, diff, end.Log)
-	}
-	if !strings.Contains(end.Log, "ends as STATUS_SUCCESS with 1 outputs\n") {
-		t.Errorf("the log is %q", end.Log)
-	}
-}
-
-// A task of another host that fails is told as failed.
+// A mirrored step of another host is submitted at its own address only, and a task there that fails
+// is told as failed.
 func TestFollowedTaskFailsElsewhere(t *testing.T) {
 	runner := newRunner(t)
 	here, there := newRig(t), newRig(t)
@@ -245,7 +212,14 @@ func TestFollowedTaskFailsElsewhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	task, _ := here.startInviter(map[string]string{"follow": there.url + "/tasks/" + of.GetId() + "/", "features": "http://127.0.0.1:1/", "target": "http://127.0.0.1:1/"})
+	task, id := here.startInviter(map[string]string{"follow": there.url + "/tasks/" + of.GetId() + "/", "all": "yes"})
+	step := awaitStep(t, runner, task, "of.pass_data")
+	if _, err := here.host.Tasks.Submit(t.Context(), id, "of.pass_data", json.RawMessage(`{}`)); err == nil || !strings.Contains(err.Error(), "is to be submitted to "+step.Href) {
+		t.Errorf("submitted here: %v", err)
+	}
+	if _, err := there.host.Tasks.Cancel(t.Context(), of.GetId()); err != nil {
+		t.Fatal(err)
+	}
 	if end := awaitEnd(t, runner, task); !strings.Contains(end.Log, "ends as STATUS_FAILURE with 0 outputs\n") {
 		t.Errorf("%s: %s", end.Status, end.Log)
 	}
@@ -278,7 +252,7 @@ func TestFollowedTaskVanishes(t *testing.T) {
 			t.Errorf("the webhook is answered %d", got)
 		}
 		end := awaitEnd(t, runner, task)
-		if diff := cmp.Diff([]string{"of.s x"}, steps(end)); diff != "" || end.Status != "FAILURE" || !strings.Contains(end.Log, "the followed task has vanished") {
+		if diff := cmp.Diff([]string{"of.s x"}, steps(end)); diff != "" || end.Status != "FAILURE" || !strings.Contains(end.Log, "cannot follow the other task any more: there is no such task any more") {
 			t.Errorf("%d: %s: %s\n%s", status, end.Status, diff, end.Log)
 		}
 		other.Close()

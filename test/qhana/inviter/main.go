@@ -7,9 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/http"
-	"net/url"
-	"strings"
 
 	"dormouse/plugins/sdk"
 	"dormouse/plugins/tasks/taskspb"
@@ -29,27 +26,21 @@ func (p *inviter) Initialize(_ context.Context, in *sdk.Instance) error {
 	return nil
 }
 
-// Suspend and Resume let the plugin be hibernated.
-func (p *inviter) Suspend(context.Context) error { return nil }
-
-func (p *inviter) Resume(context.Context) error { return nil }
-
 func (p *inviter) Deinitialize(context.Context, sdk.Reason) error { return nil }
 
 // RunTask invites the plugin that the parameters name, or follows the task that they name.
 func (p *inviter) RunTask(ctx context.Context, t *sdk.Task) error {
-	var given struct{ Plugin, Follow, Features, Target string }
+	var given struct{ Plugin, Follow, Features, Target, All string }
 	if err := json.Unmarshal(t.Parameters, &given); err != nil {
 		return err
 	}
 	following := sdk.Following{Prefix: "of.", Except: []string{"pass_data"}, OnStep: func(ctx context.Context, other *taskspb.Task, s *taskspb.Step) error {
-		values := map[string]string{"features": given.Features, "target": given.Target}
-		if s.GetHref() != "" && strings.HasPrefix(other.GetId(), "http") {
-			return post(ctx, s.GetHref(), values)
-		}
-		_, err := p.host.SubmitStep(ctx, other.GetId(), s.GetId(), values)
+		_, err := p.host.SubmitStep(ctx, other.GetId(), s.GetId(), map[string]string{"features": given.Features, "target": given.Target})
 		return err
 	}}
+	if given.All != "" { // mirror the step that it takes itself, too
+		following.Except = nil
+	}
 	var other *taskspb.Task
 	var err error
 	if given.Follow != "" {
@@ -61,26 +52,4 @@ func (p *inviter) RunTask(ctx context.Context, t *sdk.Task) error {
 		return err
 	}
 	return t.Log(ctx, fmt.Sprintf("the other ends as %s with %d outputs", other.GetStatus(), len(other.GetOutputs())))
-}
-
-// post submits values to the address of a step elsewhere.
-func post(ctx context.Context, address string, values map[string]string) error {
-	form := make(url.Values)
-	for name, value := range values {
-		form.Set(name, value)
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
-	if err != nil {
-		return err
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return err
-	}
-	_ = response.Body.Close()
-	if response.StatusCode >= http.StatusBadRequest {
-		return fmt.Errorf("%s answers %s", address, response.Status)
-	}
-	return nil
 }
