@@ -350,7 +350,7 @@ func TestRecount(t *testing.T) {
 	}
 }
 
-// What is no media type is refused as the type of a blob.
+// The type of a blob must be a media type.
 func TestTypeOfBlob(t *testing.T) {
 	for text, want := range map[string]string{"": "application/octet-stream", "Text/Plain;charset=utf-8": "text/plain; charset=utf-8", "nonsense": "", "a/b/c": ""} {
 		if got, err := checkedType(text); got != want || (err == nil) != (want != "") {

@@ -30,8 +30,13 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// An output with a content type that is none is not begun.
-func TestOutputWithoutContentType(t *testing.T) {
+// The content type of an output must be a media type.
+func TestContentTypes(t *testing.T) {
+	for media, allowed := range map[string]bool{"": true, "text/plain": true, "text/plain; charset=utf-8": true, "nonsense": false, "a/b/c": false, "text/": false} {
+		if err := checkMediaType("it", media); (err == nil) != allowed || err != nil && !errors.Is(err, ErrInvalid) {
+			t.Errorf("%q: %v", media, err)
+		}
+	}
 	r := newRig(t, setup{})
 	_, err := r.putOutput(t.Context(), "A", r.makeTask(nil).GetId(), &taskspb.Output{Name: "x", ContentType: "nonsense"})
 	r.refused(err, ErrInvalid)

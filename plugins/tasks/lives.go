@@ -131,8 +131,8 @@ func (o *owners) endLifeAgain(callsign string, life uint64) bool {
 	return true
 }
 
-// takeEnd removes and returns the oldest end of a life that was not seen to yet. It returns the
-// present life if there is none.
+// takeEnd removes and returns the oldest end of a life that was not seen to yet, and the present
+// life. Once all ends were taken, found is false.
 func (o *owners) takeEnd(callsign string) (end lifeEnd, life uint64, found bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -21,17 +21,3 @@ func TestWordsForWrongParameters(t *testing.T) {
 		}
 	}
 }
-
-// An address that is none, and a content type that is none, are refused.
-func TestAddressesAndMediaTypes(t *testing.T) {
-	for href, valid := range map[string]bool{"": true, "steps/1": true, "../a?b#c": true, "https://a.example/x": true, "::": false, "http://[": false, "%zz": false} {
-		if err := checkHref("it", href); (err == nil) != valid || err != nil && !errors.Is(err, ErrInvalid) {
-			t.Errorf("%q: %v", href, err)
-		}
-	}
-	for media, valid := range map[string]bool{"": true, "text/plain": true, "text/plain; charset=utf-8": true, "nonsense": false, "a/b/c": false, "text/": false} {
-		if err := checkMediaType("it", media); (err == nil) != valid || err != nil && !errors.Is(err, ErrInvalid) {
-			t.Errorf("%q: %v", media, err)
-		}
-	}
-}

@@ -12,7 +12,7 @@ import (
 	"testing"
 )
 
-// door is an address of one host after another. While there is none it answers 502.
+// door is an address that leads to one host after another. Between two hosts it answers 502.
 type door struct {
 	url string
 

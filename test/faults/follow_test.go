@@ -136,7 +136,7 @@ func newInvitation(t *testing.T, pointHere, pointThere string) *journey {
 	return j
 }
 
-// task returns the task here as it is now, which is started if there is none.
+// task returns the task here as it is now. It starts the task at first.
 func (j *journey) task() (now fittingTask, err error) {
 	if j.id != "" {
 		err := j.here.host.ask("Tasks.get", map[string]any{"task": j.id}, &now)
@@ -196,7 +196,7 @@ func (j *journey) carryOutWith(between, after func()) {
 	j.t.Fatalf("the task comes to no end: %+v, %v; the hosts' logs are:\n%s\n%s", now, err, j.here.host.log.String(), j.there.host.log.String())
 }
 
-// give does what a step asks the user for. A user who has started a task does not start another.
+// give does what a step asks the user for. The user starts one task only.
 func (j *journey) give(step, href string) {
 	var all struct{ Tasks []task }
 	if step == "invite" && (j.there.host.ask("Tasks.list", nil, &all) != nil || len(all.Tasks) > 0) {
