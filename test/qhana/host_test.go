@@ -193,20 +193,16 @@ func TestCurl(t *testing.T) {
 		t.Fatal(err)
 	}
 	runner := newRunner(t)
-	h := newRig(t)
-	v := square()
-	v.Callsign, v.Profile.Name, v.Profile.Version, v.Profile.Entry.UI = "Optimizer", "optimizer", "1.2.0", ""
-	if err := h.host.Supervisor.CreateVirtual(limited(t), "Objective", v); err != nil {
-		t.Fatal(err)
-	}
-	task, err := runner.Submit(h.url+"/plugins/optimizer/process/", url.Values{"c": {"1"}})
+	h := newRigWith(t, examples())
+	form := data(t, runner, []float64{1})
+	task, err := runner.Submit(h.url+"/plugins/optimizer/process/", form)
 	if err == nil || !strings.Contains(err.Error(), "405") && !strings.Contains(err.Error(), "404") {
 		t.Errorf("a name without version: %s, %v", task, err)
 	}
-	if task, err = runner.Submit(h.url+"/plugins/optimizer@1-2-0/process/", url.Values{"c": {"1"}}); err != nil {
+	if task, err = runner.Submit(h.url+optimizerResource+"process/", form); err != nil {
 		t.Fatal(err)
 	}
-	awaitStep(t, runner, task, "pass_data")
+	awaitStep(t, runner, task, "of_setup")
 	hibernatetest.RequireProgram(t, "curl")
 	commands := regexp.MustCompile(`(?m)^curl .*$`).FindAllString(string(text), -1)
 	if len(commands) < 5 {
