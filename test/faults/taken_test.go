@@ -36,10 +36,16 @@ os.waitpid(child, 0)
 `
 
 // take starts a process that has the PID of one which began then and has ended. It
-// returns 0 if a stranger was quicker.
+// returns 0 if a stranger was quicker. A number stays taken as that of a process group whose
+// leader has ended: take ends what is left of the group, such as a CRIU whose host was killed.
 func take(t *testing.T, pid int, began uint64) (taker int) {
 	t.Helper()
 	var said string
+	defer func() {
+		if said != "" {
+			t.Logf("process %d could not be taken at once: %s", pid, said)
+		}
+	}()
 	until(t, fmt.Sprintf("process %d to be another", pid), func() bool {
 		if now := procfs.StartTicks(pid); now != 0 && now != began {
 			return true
@@ -53,6 +59,7 @@ func take(t *testing.T, pid int, began uint64) (taker int) {
 		if line, _ := bufio.NewReader(out).ReadString('\n'); strings.TrimSpace(line) != strconv.Itoa(pid) {
 			_ = cmd.Wait()
 			said = complaint.String()
+			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			return false
 		}
 		t.Cleanup(func() {
@@ -62,9 +69,6 @@ func take(t *testing.T, pid int, began uint64) (taker int) {
 		taker = pid
 		return true
 	})
-	if said != "" {
-		t.Logf("process %d could not be taken at once: %s", pid, said)
-	}
 	return taker
 }
 
