@@ -45,7 +45,8 @@ type peerAccount struct {
 }
 
 // freeBytes is what each client may have beyond the limits, so that one with small messages
-// does not notice how much others have. A peer that has taken more than it may has none.
+// does not notice how much others have. Those of clients that left count, and may lead a peer
+// beyond its room; a peer that is beyond it by more than half of one client's part has none.
 const freeBytes = 64 << 10
 
 // Times of giving memory back to the kernel: tidyAfter the use of at least tidyFrom bytes.
@@ -148,7 +149,7 @@ func (s *Share) GiveBack(bytes int) { s.TakeAnyway(-bytes) }
 func (s *Share) fits(bytes int64) bool {
 	more := max(s.used+bytes-freeBytes, 0) - s.account.taken
 	if more <= 0 {
-		return s.account.parent.room() >= 0
+		return s.account.parent.room() >= -s.memory.client/2
 	}
 	return more <= s.account.room()
 }

@@ -75,6 +75,28 @@ func TestMemoryOfClientsThatLeft(t *testing.T) {
 	}
 }
 
+// Clients that send as much as fits and hang up do not shut out a client of the same peer that
+// sends little.
+func TestMemoryBesideClientsThatLeft(t *testing.T) {
+	const long, short = 500 << 10, 1 << 10
+	m := NewMemory(128<<20, 32<<20)
+	var senders []*Share
+	for range 300 {
+		if s := m.Join(user(0)); s.Take(long) == nil {
+			senders = append(senders, s)
+		}
+	}
+	if len(senders) == 300 {
+		t.Fatal("all fitted")
+	}
+	for _, s := range senders {
+		s.Leave()
+	}
+	if err := m.Join(user(0)).Take(short); err != nil {
+		t.Errorf("after %d that hung up: %v", len(senders), err)
+	}
+}
+
 // A while after much was used the kernel gets back what is unused, and again while much is
 // in use; then nothing is planned any more.
 func TestMemoryIsTidied(t *testing.T) {
