@@ -21,6 +21,9 @@ func TestWordsForPeople(t *testing.T) {
 		{similarOrKnownWordsText("Xyz", []string{"Counter", "Echo"}), "; there are Counter, Echo"},
 		{withoutVersion("org.rdk.X.1"), "org.rdk.X"},
 		{withoutVersion("org.rdk.X"), "org.rdk.X"},
+		{countOf(0, "key"), "0 keys"},
+		{countOf(1, "key"), "1 key"},
+		{countOf(2, "key"), "2 keys"},
 	} {
 		if c.got != c.want {
 			t.Errorf("got %q, want %q", c.got, c.want)

@@ -101,6 +101,7 @@ func TestFlowVerbs(t *testing.T) {
 	h.dormouse(t, "flow", "pause", "texts").expect(t, exitDone, "texts is paused")
 	h.dormouse(t, "flow", "list").expect(t, exitDone, "texts  -     paused")
 	h.dormouse(t, "flow", "publish", "nothing", "text").expect(t, exitFailed, "!cannot publish to nothing: ")
+	h.dormouse(t, "flow", "publish", "nothing", "@/nonexistent/data").expect(t, exitFailed, "!cannot read /nonexistent/data: no such file")
 	h.dormouse(t, "flow", "dead", "list", "texts").expect(t, exitDone, "texts has no dead letters")
 	h.dormouse(t, "flow", "dead", "show", "texts", "1").expect(t, exitFailed, "!cannot show the dead letter 1 of texts: the message is not in the queue")
 	h.dormouse(t, "flow", "dead", "retry", "texts").expect(t, exitUsage, "!either the KEYs of dead letters or --all")

@@ -167,7 +167,7 @@ type stateImport struct {
 func (i *stateImport) checkEmpty(ctx context.Context, merge bool) error {
 	has, err := callState[stateUsage](ctx, i.client, "usage", map[string]any{"owner": i.owner})
 	if err == nil && !merge && has.Keys+has.Blobs > 0 {
-		err = fmt.Errorf("it keeps %d keys and %d blobs; --merge lays the archive over them, and `dormouse state delete %s --all` deletes them first", has.Keys, has.Blobs, i.owner)
+		err = fmt.Errorf("it keeps %s and %s; --merge lays the archive over them, and `dormouse state delete %s --all` deletes them first", countOf(int(has.Keys), "key"), countOf(int(has.Blobs), "blob"), i.owner)
 	}
 	return err
 }
