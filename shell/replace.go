@@ -10,7 +10,8 @@ import (
 	"dormouse/statecontrol"
 )
 
-// maxBetween bounds the work that the host does between the old plugin and the new one.
+// maxBetween bounds the work that the host does between the old plugin and the new one, and that
+// before a start.
 const maxBetween = 10 * time.Minute
 
 // Replace ends the plugin and starts it with the configuration to, in one turn, and leaves the

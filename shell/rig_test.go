@@ -63,6 +63,7 @@ type setup struct {
 	withoutRequirements bool                  // without requirements
 	golden              bool                  // it makes golden images
 	postMortem          func(why shell.Reason, err error, evidence func() shell.Evidence)
+	beforeStart         func(to configs.Plugin) func(context.Context) error
 }
 
 // run runs test in a bubble with a clock of its own, and looks after the end
@@ -108,6 +109,7 @@ func newRig(t *testing.T, s setup) *rig {
 		Requirements:     requirements,
 		Dismissed:        func() { r.dismissals.Add(1) },
 		PostMortem:       s.postMortem,
+		BeforeStart:      s.beforeStart,
 		Lost:             func(l shell.Loss) { r.losses = append(r.losses, l) },
 		Backend: func(config func() configs.Plugin, sink shell.Sink) shell.Backend {
 			r.fake.Attach(config, sink)

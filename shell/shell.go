@@ -36,6 +36,7 @@ type Shell struct {
 	requirements       Requirements
 	unstartable        error // why the instance is never activated, nil for no cause
 	refusal            func() error
+	beforeStart        func(to configs.Plugin) func(context.Context) error
 	onDismissed        func()
 	onDescribed        func()
 	declared           func() Profile           // nil for an instance of which nothing else says anything
@@ -98,6 +99,10 @@ type Options struct {
 	// Refusal returns why the instance is not activated, and takes no call while it is not
 	// active, nil if it may. It must not block. A nil Refusal refuses nothing.
 	Refusal func() error
+	// BeforeStart returns the work that must be done before the plugin is started with the
+	// configuration to, nil for none; if the work fails, the plugin is not started. BeforeStart
+	// must not block; the work ends early with its context. With nil there is never any.
+	BeforeStart func(to configs.Plugin) (work func(context.Context) error)
 	// Dismissed, if not nil, is called when a deactivation finds the instance deactivated
 	// already. It must not block.
 	Dismissed func()
@@ -131,6 +136,7 @@ func New(o Options) *Shell {
 		requirements:       o.Requirements,
 		unstartable:        o.Unstartable,
 		refusal:            o.Refusal,
+		beforeStart:        o.BeforeStart,
 		onDismissed:        o.Dismissed,
 		onDescribed:        o.Described,
 		declared:           o.Declared,
@@ -144,6 +150,9 @@ func New(o Options) *Shell {
 	}
 	if s.refusal == nil {
 		s.refusal = func() error { return nil }
+	}
+	if s.beforeStart == nil {
+		s.beforeStart = func(configs.Plugin) func(context.Context) error { return nil }
 	}
 	if s.requirements == nil {
 		s.requirements = noRequirements{}
@@ -405,6 +414,9 @@ func (s *Shell) activationTimeLimit() time.Duration {
 	}
 	if s.OutdatedSleep() != nil { // its plugin ends first
 		limit += s.deactivationTimeLimit()
+	}
+	if s.beforeStart(s.Config()) != nil {
+		limit += maxBetween
 	}
 	return limit
 }

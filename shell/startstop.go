@@ -10,11 +10,14 @@ import (
 	"dormouse/statecontrol"
 )
 
-// startWarmOrCold is the work of an activation: it starts the plugin warm if it can, and
-// otherwise cold, and lets calls in. The state control starts in the state control, "" for that
-// of the configuration. A failed cold start is passed to the post-mortem. After an error the
-// plugin does not run.
+// startWarmOrCold is the work of an activation: it does the work that comes before the start,
+// starts the plugin warm if it can, and otherwise cold, and lets calls in. The state control
+// starts in the state control, "" for that of the configuration. A failed cold start is passed to
+// the post-mortem. After an error the plugin does not run.
 func (s *Shell) startWarmOrCold(ctx context.Context, control statecontrol.State) error {
+	if err := s.workBeforeStart(ctx); err != nil {
+		return err
+	}
 	limited, cancel := s.contextUntilShutdown(ctx, s.activationTimeLimit())
 	defer cancel()
 	if !s.tryWarmStart(limited, control) {
@@ -25,6 +28,17 @@ func (s *Shell) startWarmOrCold(ctx context.Context, control statecontrol.State)
 	}
 	s.inFlight.renewContexts()
 	return nil
+}
+
+// workBeforeStart does what Options.BeforeStart says.
+func (s *Shell) workBeforeStart(ctx context.Context) error {
+	work := s.beforeStart(s.Config())
+	if work == nil {
+		return nil
+	}
+	limited, cancel := s.contextUntilShutdown(ctx, maxBetween)
+	defer cancel()
+	return shutdownErrorOr(limited, work(limited))
 }
 
 // startColdAndMakeGolden starts the plugin from its program: it launches and initializes

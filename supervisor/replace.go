@@ -34,7 +34,8 @@ func (s *Supervisor) Replace(ctx context.Context, source string, plugin configs.
 }
 
 // ReplaceForTrial is Replace, but leaves the instance and its clones awake and suspended that were
-// hibernated, as shell.ReplaceForTrial does, and does the work between for each of them.
+// hibernated, as shell.ReplaceForTrial does, and does the work between for each of them. A clone
+// that sleeps on is replaced later, and then only with the work of Options.BeforeStart.
 func (s *Supervisor) ReplaceForTrial(ctx context.Context, source string, plugin configs.Plugin, between func(ctx context.Context, callsign string) error) error {
 	return s.replace(ctx, source, plugin, (*shell.Shell).ReplaceForTrial, between)
 }

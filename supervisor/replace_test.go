@@ -168,6 +168,43 @@ func TestReplaceOfASleepingClone(t *testing.T) {
 	})
 }
 
+// What a source has to be done before a start is done for its instances and clones, also for a clone
+// that is replaced later since it could not be woken; it is not done for instances of the files.
+func TestWorkBeforeStart(t *testing.T) {
+	done := &journal{}
+	before := func(source string, plugin configs.Plugin) func(context.Context) error {
+		return func(context.Context) error {
+			done.add(source + " " + plugin.Callsign + " " + plugin.Executable)
+			return nil
+		}
+	}
+	runWith(t, []instance{{"File", configs.StartActivated, 50, nil}}, func(o *Options) { o.BeforeStart = before }, func(r *rig) {
+		expect := func(want ...string) {
+			r.Helper()
+			if diff := cmp.Diff(want, done.read()); diff != "" {
+				r.Errorf("work before starts (-want +got):\n%s", diff)
+			}
+		}
+		r.Start(r.Context())
+		r.changes["Copy"] = (*plugin).sleeps
+		r.provide("p", []configs.Plugin{version("Base", "v1")}, "Base: added and started")
+		r.must(r.Clone(r.Context(), "Base", "Copy"))
+		r.must(r.shell("Copy").Activate(r.Context(), shell.Requested))
+		expect("p Base v1", "p Copy v1")
+		r.must(r.shell("Copy").Suspend(r.Context(), shell.Requested))
+		r.must(r.shell("Copy").Hibernate(r.Context(), shell.Requested, 0))
+		r.plugins["Copy"].failWakes(errors.New("no memory"))
+		r.must(r.ReplaceForTrial(r.Context(), "p", version("Base", "v2"), func(_ context.Context, callsign string) error {
+			done.add("between, " + callsign)
+			return nil
+		}))
+		expect("between, Base", "p Base v2")
+		r.plugins["Copy"].failWakes(nil)
+		pass(2 * time.Minute)
+		expect("p Copy v2")
+	})
+}
+
 // Replace refuses what Provide would, and what the source does not provide.
 func TestReplaceRefuses(t *testing.T) {
 	run(t, []instance{{"File", configs.StartActivated, 50, nil}}, func(r *rig) {

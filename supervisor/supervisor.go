@@ -105,6 +105,10 @@ type Options struct {
 	// Refusal returns why the instances of a source are not activated, and take no call while
 	// they are not active, nil if they may. It must not block, and is not asked about the files.
 	Refusal func(source string) error
+	// BeforeStart returns the work that must be done before an instance of the source, or a clone,
+	// is started as plugin says, nil for none; if the work fails, it is not started. BeforeStart
+	// must not block, and is not asked about the files. Nil: no start needs work.
+	BeforeStart func(source string, plugin configs.Plugin) (work func(context.Context) error)
 	// Profile returns what a source says of its instances, for others to find them by. It must
 	// not block for long, and is not asked about the files. Nil: no source says anything.
 	Profile func(source string) shell.Profile
@@ -272,6 +276,7 @@ func (s *Supervisor) newShellAndNotePresence(config configs.Plugin, unstartable 
 		Requirements:     requirements{s, config.Callsign},
 		Unstartable:      unstartable,
 		Refusal:          func() error { return s.refusalOf(config.Callsign) },
+		BeforeStart:      s.workBeforeStart,
 		Declared:         s.declaredOrNil(config.Callsign),
 		Dismissed:        func() { s.restarts.cancelPlannedRestart(config.Callsign) },
 		Described:        func() { s.tellDescribed(config.Callsign) },
@@ -307,6 +312,16 @@ func (s *Supervisor) refusalOf(callsign string) error {
 		return nil
 	}
 	return s.options.Refusal(source)
+}
+
+// workBeforeStart returns the work that the source of an instance has to be done before it is
+// started as plugin says, nil for none.
+func (s *Supervisor) workBeforeStart(plugin configs.Plugin) (work func(context.Context) error) {
+	source, _ := s.SourceOf(plugin.Callsign)
+	if source == FilesSource || s.options.BeforeStart == nil {
+		return nil
+	}
+	return s.options.BeforeStart(source, plugin)
 }
 
 // Shell returns the instance of that callsign, or false. Case matters, as in Thunder.

@@ -249,6 +249,7 @@ func (h *Host) makeSupervisorAndFronts() (err error) {
 			h.Front.Builtin(), h.Packager.Builtin(), h.Flows.Builtin(), h.State.Builtin(), h.Webhooks.Builtin(), h.Tasks.Builtin(),
 		}
 		s.Provided, s.Refusal, s.Profile = h.providedByPackages(), h.Packager.Refusal, h.Packager.Profile
+		s.BeforeStart = h.Packager.BeforeStart
 	}
 	if h.Supervisor, err = supervisor.New(s); err != nil {
 		return err

@@ -111,6 +111,138 @@ func TestClonesAfterStoppedSwitch(t *testing.T) {
 	})
 }
 
+// sleepingClone makes the clone Copy of P, which sleeps and can't be woken.
+func (r *rig) sleepingClone() (wakes func()) {
+	r.Helper()
+	r.hibernate(r.cloned())
+	copied := r.plugins["Copy"]
+	copied.Fail(shelltest.Wake, errBroken)
+	return func() { copied.Fail(shelltest.Wake, nil) }
+}
+
+// expectPhase expects the phase of the operation on p that is under way.
+func (r *rig) expectPhase(want records.Phase) {
+	r.Helper()
+	record, _ := r.records.Get("p")
+	if record.Operation == nil || record.Operation.Phase != want {
+		r.Errorf("the operation is %+v, want the phase %s", record.Operation, want)
+	}
+}
+
+// A clone that sleeps on in the switch is replaced as soon as it wakes. A rollback brings back
+// what it had written until then.
+func TestRollbackOfALateClone(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		wakes := r.sleepingClone()
+		r.must(r.Install(records.Request{Source: r.simple("3.0.0", "trial")}))
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
+		r.expectCopy(shell.Hibernated, "1")
+		wakes()
+		<-time.After(3 * time.Second)
+		r.expectCopy(shell.Activated, "13")
+		r.expectPhase(records.Trial)
+		r.wait()
+		r.expect("FAILED (rollback available)", "3.0.0", "13")
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+		r.expectCopy(shell.Hibernated, "11")
+	})
+}
+
+// A clone that slept on until the trial is replaced by the host that follows one which was stopped
+// there. A rollback brings back what it had written until then.
+func TestRollbackOfACloneOfAnEarlierHost(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.sleepingClone()
+		r.must(r.Install(records.Request{Source: r.simple("3.0.0", "trial")}))
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
+		r.restart(func() { r.asleep = "Copy" })
+		r.expectCopy(shell.Activated, "13")
+		r.expectPhase(records.Trial)
+		r.wait()
+		r.expect("FAILED (rollback available)", "3.0.0", "133")
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+		r.expectCopy(shell.Hibernated, "11")
+	})
+}
+
+// A clone that is made while its package is disabled begins in the version that came meanwhile. A
+// rollback takes away what it has written.
+func TestRollbackOfACloneOfWhatWasDisabled(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.must(r.begin("p", records.Request{Verb: records.Disable}))
+		r.wait()
+		r.install(r.simple("2.0.0", "trial"))
+		r.must(r.supervisor.Clone(r.Context(), "P", "Copy"))
+		r.must(r.begin("p", records.Request{Verb: records.Enable}))
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
+		sh, _ := r.supervisor.Shell("Copy")
+		r.must(sh.Activate(r.Context(), shell.Requested))
+		r.expectCopy(shell.Activated, "2")
+		r.wait()
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+		if got := r.data("Copy"); got != "" {
+			t.Errorf("the clone has the data %q", got)
+		}
+	})
+}
+
+// Data that an earlier operation has left behind is not what a rollback puts back.
+func TestRollbackWithLeftData(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.must(r.cloned().Deactivate(r.Context(), shell.Requested))
+		r.must(r.begin("p", records.Request{Verb: records.Disable}))
+		r.wait()
+		r.must(r.dirs.KeepData(r.Context(), r.simple("9.0.0", ""), "p", r.served().Digest, "Copy", 1<<30))
+		r.install(r.simple("2.0.0", "trial"))
+		r.must(r.begin("p", records.Request{Verb: records.Enable}))
+		r.wait()
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+		r.expectCopy(shell.Deactivated, "1")
+	})
+}
+
+// A note that data is kept changes no phase, however late it comes.
+func TestLateNoteOfKeptData(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
+		r.waitUntil(func() bool {
+			record, _ := r.records.Get("p")
+			return record.Operation.Phase == records.Trial
+		})
+		record, _ := r.records.Get("p")
+		r.must(r.keepAndNoteData(r.Context(), record, "Late"))
+		r.expectPhase(records.Trial)
+		if now, _ := r.records.Get("p"); !now.Operation.Kept["Late"] {
+			t.Error("it is not noted")
+		}
+		r.wait()
+		r.must(r.keepAndNoteData(r.Context(), record, "Later"))
+		r.expect("INSTALLED", "2.0.0", "12")
+	})
+}
+
 // A version that is installed while its package is disabled runs for the first time once it is
 // enabled: it has its trial then, and can be rolled back with the data of the version before.
 func TestTrialOfWhatWasDisabled(t *testing.T) {

@@ -169,7 +169,6 @@ func (p *Packager) open() (err error) {
 	if err != nil { // a host with a full disk starts all the same
 		p.log.Error().Err(err).Msg("cannot synchronize the packages")
 	}
-	p.keepDataOfClones()
 	p.declareAllFlows() // before any client can publish
 	return nil
 }

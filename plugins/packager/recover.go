@@ -1,10 +1,7 @@
 package packager
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"slices"
 
 	"dormouse/plugins/packager/records"
 )
@@ -76,37 +73,6 @@ func (p *Packager) takeUp(record records.Record) error {
 		o.end(fmt.Errorf("%w: hosts ended %d times in the phase %s; retry repeats it", ErrInterrupted, begun.Starts, begun.Phase))
 	})
 	return nil
-}
-
-// keepDataOfClones keeps the data of the clones that an earlier host had not replaced yet when it
-// was killed in a switch: this one starts them in the version that their instance has reached. The
-// supervisor does not exist yet.
-func (p *Packager) keepDataOfClones() {
-	for _, record := range p.records.All() {
-		op := record.Operation
-		if op == nil || op.Phase != records.Switching || op.Cold || len(op.Kept) == 0 || record.Previous == nil {
-			continue
-		}
-		before, err := p.readCandidate(record.Name, *record.Previous)
-		after, aerr := p.readCandidate(record.Name, *record.Serving)
-		if err = errors.Join(err, aerr); err == nil {
-			o := &operation{p: p, name: record.Name, request: op.Request}
-			for _, callsign := range slices.Sorted(maps.Keys(op.Was)) {
-				isClone := !hasCallsign(before.plugins, callsign) && !hasCallsign(after.plugins, callsign)
-				if !isClone || op.Kept[callsign] {
-					continue
-				}
-				if kerr := o.keepData(p.ctx, before, after, callsign); kerr != nil {
-					err = errors.Join(err, kerr)
-				} else {
-					err = errors.Join(err, o.noteKept(callsign))
-				}
-			}
-		}
-		if err != nil {
-			p.log.Error().Err(err).Str("package", record.Name).Msg("cannot keep the data of its clones for a rollback")
-		}
-	}
 }
 
 // tidy removes what no package needs any more. It runs beside the work.

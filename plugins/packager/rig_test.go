@@ -43,6 +43,7 @@ type rig struct {
 	plugins map[string]*shelltest.Plugin
 	events  []string // statuses, by package, as they are told
 	probes  chan struct{}
+	asleep  string // the instance that sleeps since the host before, with another configuration
 }
 
 // run runs test in a bubble, with a host that is stopped after it.
@@ -88,7 +89,7 @@ func (r *rig) start() {
 	r.plugins = make(map[string]*shelltest.Plugin)
 	r.supervisor, err = supervisor.New(supervisor.Options{
 		Store: r.store, HibernateTimeout: time.Minute, Log: zerolog.Nop(),
-		Builtins: []supervisor.Builtin{r.Builtin()}, Provided: r.Provided(), Refusal: r.Refusal, Profile: r.Profile,
+		Builtins: []supervisor.Builtin{r.Builtin()}, Provided: r.Provided(), Refusal: r.Refusal, Profile: r.Profile, BeforeStart: r.BeforeStart,
 		Backend: r.newPlugin, Probe: r.probe,
 	})
 	if err != nil {
@@ -126,6 +127,9 @@ func (r *rig) stateFile(callsign string) string { return filepath.Join(r.root, "
 // keepState and putStateBack are the State of the packages.
 func (r *rig) keepState(_ context.Context, callsign, dir string) error {
 	text, err := os.ReadFile(r.stateFile(callsign))
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -155,7 +159,10 @@ func behaviorOf(p configs.Plugin) (b behavior) {
 	return b
 }
 
-var errBroken = errors.New("it is broken")
+var (
+	errBroken       = errors.New("it is broken")
+	errOtherProgram = errors.New("its program has changed")
+)
 
 func (r *rig) probe(ctx context.Context, p configs.Plugin) (shell.Information, error) {
 	if r.probes != nil {
@@ -176,6 +183,9 @@ func (r *rig) newPlugin(config func() configs.Plugin, sink shell.Sink) shell.Bac
 	p := &shelltest.Plugin{Info: shell.Information{Class: "Fake"}, Complain: r.Errorf}
 	p.AddControl(statecontrol.Suspended)
 	p.Attach(config, sink)
+	if config().Callsign == r.asleep {
+		p.Asleep, p.Outdated = &shell.Sleep{Kind: shell.Stored, Bytes: 4096}, errOtherProgram
+	}
 	p.OnAction = func(_ context.Context, action, _ string) error {
 		switch action {
 		case shelltest.Initialize:

@@ -3,6 +3,8 @@ package packager
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 
 	"dormouse/internal/failpoint"
 	"dormouse/plugins/packager/records"
@@ -16,10 +18,10 @@ func (o *operation) rollBack() error {
 	}
 	record, _ := o.p.records.Get(o.name)
 	if record.Operation.Phase == records.Restoring && record.CanRollback {
-		if err := o.restoreData(record); err != nil {
+		o.endInstances()
+		if err := o.putAllDataBack(record); err != nil {
 			return err
 		}
-		failpoint.Hit("package.datarestored")
 		err := o.enterPhase(records.Starting, func(r *records.Record) {
 			failed := *r.Serving
 			failed.Good = false
@@ -63,33 +65,28 @@ func (o *operation) claimForRollback(record records.Record) error {
 	return nil
 }
 
-// restoreData ends what runs of the package, and puts the data of the version before back.
-func (o *operation) restoreData(record records.Record) error {
-	o.endInstances()
+// putAllDataBack puts the data of the version before back: that of its instances, of their clones,
+// and of instances that only the version that failed has. Nothing of the package runs.
+func (o *operation) putAllDataBack(record records.Record) error {
 	before, err := o.p.readCandidate(o.name, *record.Previous)
 	if err != nil {
-		return fmt.Errorf("cannot roll back: %w", err)
+		return fmt.Errorf("cannot put the data of version %s back: %w", record.Previous.Version, err)
 	}
-	for _, callsign := range o.p.callsignsOf(o.name, before.plugins) {
+	callsigns := make(map[string]bool)
+	for _, plugin := range before.plugins {
+		callsigns[plugin.Callsign] = true
+	}
+	for _, sh := range o.p.shellsOf(o.name) {
+		callsigns[sh.Callsign()] = true
+	}
+	for _, callsign := range slices.Sorted(maps.Keys(callsigns)) {
 		failpoint.Hit("package.restoring")
-		if err := o.putDataBack(before, callsign); err != nil {
+		if err := o.p.putDataBack(o.name, *record.Previous, callsign); err != nil {
 			return err
 		}
 	}
+	failpoint.Hit("package.datarestored")
 	return nil
-}
-
-// putDataBack puts the data and the state of an instance back, as the version before has left
-// them, if they are kept. It can be repeated.
-func (o *operation) putDataBack(before candidate, callsign string) error {
-	to := o.p.options.PersistentDir(callsign)
-	if err := o.p.dirs.PutDataBack(to, o.name, before.version.Digest, callsign); err != nil {
-		return err
-	}
-	if o.p.options.State.PutBack == nil {
-		return nil
-	}
-	return o.p.options.State.PutBack(o.p.ctx, callsign, o.p.dirs.KeptState(o.name, before.version.Digest, callsign))
 }
 
 // rollsBackTo returns the version that is to be rolled back to by itself after an upgrade that

@@ -31,6 +31,9 @@ func (o *operation) switchTo(c candidate) error {
 		was = o.p.instanceStates(o.name)
 	}
 	failpoint.Hit("package.committing")
+	if err := o.p.collectData(record); err != nil { // else a rollback could put data of an earlier one back
+		return err
+	}
 	err := o.step(event, func(r *records.Record) error {
 		op := r.Operation
 		op.Phase, op.Target, op.Was, op.Kept = records.Switching, &c.version, was, make(map[string]bool)
@@ -124,7 +127,7 @@ func (o *operation) switchLive(record records.Record, c candidate) error {
 		failpoint.Hit("package.replacing")
 		err := o.p.instances.ReplaceForTrial(o.ctx, o.name, plugin, func(ctx context.Context, callsign string) error {
 			o.noteBegin(callsign)
-			err := o.keepAndNoteData(ctx, before, c, callsign)
+			err := o.p.keepAndNoteData(ctx, record, callsign)
 			if err == nil {
 				kept[callsign] = true
 			}
@@ -143,23 +146,11 @@ func (o *operation) switchLive(record records.Record, c candidate) error {
 }
 
 // switchCold changes the version while no instance runs: it puts the data of the version before
-// in its place if another one has written there, and keeps it.
+// in its place if another one has written there. What the new one begins on is kept at its start.
 func (o *operation) switchCold(record records.Record, c candidate) error {
 	if record.CanRollback {
-		before, err := o.p.readCandidate(o.name, *record.Previous)
-		if err != nil {
+		if err := o.putAllDataBack(record); err != nil {
 			return err
-		}
-		for _, callsign := range o.p.callsignsOf(o.name, before.plugins) {
-			if err := o.putDataBack(before, callsign); err != nil {
-				return err
-			}
-			failpoint.Hit("package.datarestored")
-			if hasCallsign(c.plugins, callsign) || o.p.isClone(callsign) {
-				if err := o.keepData(o.ctx, before, c, callsign); err != nil {
-					return err
-				}
-			}
 		}
 	}
 	if err := o.enterPhase(records.Starting); err != nil {
@@ -239,39 +230,6 @@ func (o *operation) hibernate(sh *shell.Shell, before string) error {
 		return err
 	}
 	return sh.MoveToDisk(o.ctx, shell.Startup, 0)
-}
-
-// keepAndNoteData keeps the data of an instance or a clone, and records that: from then on it is
-// the new version that begins on its data.
-func (o *operation) keepAndNoteData(ctx context.Context, before, after candidate, callsign string) error {
-	if err := o.keepData(ctx, before, after, callsign); err != nil {
-		return err
-	}
-	return o.noteKept(callsign)
-}
-
-// noteKept records that the data of an instance or a clone is kept.
-func (o *operation) noteKept(callsign string) error {
-	failpoint.Hit("package.kept")
-	return o.enterPhase(records.Switching, func(r *records.Record) { r.Operation.NoteKept(callsign) })
-}
-
-// keepData keeps the data and the state of an instance as the version before left them. Data that
-// is larger than it may be is not kept if the new version has the same format, and then the state
-// is not either: a rollback puts both back, or neither.
-func (o *operation) keepData(ctx context.Context, before, after candidate, callsign string) error {
-	limit := int64(o.p.settings().KeepData)
-	err := o.p.dirs.KeepData(ctx, o.p.options.PersistentDir(callsign), o.name, before.version.Digest, callsign, limit)
-	if err != nil && isTooLarge(err) && before.manifest.Data == after.manifest.Data {
-		o.p.log.Warn().Str("package", o.name).Str("instance", callsign).Msg("the data is too large to be kept, and both versions have the same format of it; the state is not kept either")
-		return nil
-	}
-	if err != nil || o.p.options.State.Keep == nil {
-		return err
-	}
-	return o.p.dirs.KeepState(o.name, before.version.Digest, callsign, func(dir string) error {
-		return o.p.options.State.Keep(ctx, callsign, dir)
-	})
 }
 
 // adjourn records that the version before serves on, since nothing was replaced yet.

@@ -124,6 +124,25 @@ func TestUpgradeChangesInstances(t *testing.T) {
 	})
 }
 
+// What a version has written for an instance that it has and the version before has not goes with
+// a rollback. What an earlier version had written stays.
+func TestRollbackOfInstancesThatComeBack(t *testing.T) {
+	run(t, func(r *rig) {
+		both := func(version, fails string) string {
+			return r.write(manifestText("p", version, "") + instanceText("P", version[:1], fails) + instanceText("Old", version[:1], ""))
+		}
+		r.install(both("1.0.0", ""))
+		r.install(r.simple("2.0.0", ""))
+		r.install(both("3.0.0", "trial"))
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "2.0.0", "122")
+		if got := r.data("Old"); got != "1" {
+			t.Errorf("the data of the other is %q", got)
+		}
+	})
+}
+
 // An instance that a client ends during the trial has not failed.
 func TestTrialEndsByClient(t *testing.T) {
 	run(t, func(r *rig) {

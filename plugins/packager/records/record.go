@@ -198,6 +198,12 @@ func (r Record) Status() string {
 	return state
 }
 
+// MustKeep reports whether the data of an instance must be kept before Serving begins on it, since
+// Previous may be put back with that data.
+func (r Record) MustKeep(callsign string) bool {
+	return r.CanRollback && r.Operation != nil && !r.Operation.Kept[callsign]
+}
+
 // HidesFlows reports whether a first installation has not come so far, or has failed before it
 // came so far, that the package's flows are known.
 func (r Record) HidesFlows() bool {
