@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	maxPart  = 1 << 20   // bytes of a blob in one message that arrives
-	sentPart = 256 << 10 // and in one that is sent
+	maxPart = 1 << 20 // bytes of a blob in one message that arrives
+	// sentPart is how many are in one message that is sent. With what is around them they fill
+	// the largest buffer of gRPC's pool, which is cleared as a whole each time.
+	sentPart = 1<<20 - 64
 )
 
 // PutBlob receives a blob.
@@ -98,7 +100,7 @@ func (s service) GetBlob(r *statepb.GetBlobRequest, stream grpc.ServerStreamingS
 
 // sendPart sends a part of a file. The error is an ErrDamaged if the file ends before the part.
 func sendPart(stream grpc.ServerStreamingServer[statepb.GetBlobResponse], part *io.SectionReader) error {
-	buffer := make([]byte, sentPart)
+	buffer := make([]byte, min(part.Size(), sentPart))
 	for left := part.Size(); left > 0; {
 		n, err := io.ReadFull(part, buffer[:min(left, sentPart)])
 		if err != nil {

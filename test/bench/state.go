@@ -100,7 +100,7 @@ func (s stateBench) putBlob(ctx context.Context, path string) error {
 	if err == nil {
 		err = stream.Send(&statepb.PutBlobRequest{Start: &statepb.PutBlobStart{Owner: "Lines", Name: "blob"}})
 	}
-	for buffer := make([]byte, 256<<10); err == nil; {
+	for buffer := make([]byte, 1<<20-64); err == nil; {
 		var n int
 		if n, err = f.Read(buffer); n > 0 {
 			err = stream.Send(&statepb.PutBlobRequest{Data: buffer[:n]})
