@@ -95,7 +95,7 @@ func wakeAfterKilledHost(t *testing.T, e *criu.Engine, program, object string, a
 	store, err := hibernate.OpenStore(images)
 	must(t, err)
 	defer store.Close()
-	image, err := hibernate.Checkpoint(t.Context(), e, store.ImageDir("Objects"), h)
+	_, err = hibernate.Checkpoint(t.Context(), e, store.ImageDir("Objects"), h)
 	must(t, err)
 	h.pipes(t)
 	h.imageKeys = h.keys
@@ -116,7 +116,7 @@ func wakeAfterKilledHost(t *testing.T, e *criu.Engine, program, object string, a
 	again, err := hibernate.OpenStore(images) // store does not know what the killed host wrote
 	must(t, err)
 	defer again.Close()
-	image, err = again.ImageDir("Objects").Image()
+	image, err := again.ImageDir("Objects").Image()
 	if errors.Is(err, hibernate.ErrSpent) {
 		return
 	}
