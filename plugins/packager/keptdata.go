@@ -44,7 +44,7 @@ func (p *Packager) keepData(ctx context.Context, record records.Record, callsign
 	err := p.dirs.KeepData(ctx, p.options.PersistentDir(callsign), record.Name, before.Digest, callsign, limit)
 	if err != nil && isTooLarge(err) && before.Data == record.Serving.Data {
 		p.log.Warn().Str("package", record.Name).Str("instance", callsign).Msg("the data is too large to be kept, and both versions have the same format of it; the state is not kept either")
-		return nil
+		return p.dirs.RemoveState(record.Name, before.Digest, callsign) // of an earlier trial
 	}
 	if err != nil || p.options.State.Keep == nil {
 		return err

@@ -187,6 +187,28 @@ func TestKeepDataBound(t *testing.T) {
 	})
 }
 
+// A version that is tried again after keep-data has been lowered rolls back with the data and the
+// state as they are: none of what was kept for the first trial is left.
+func TestKeepDataBoundOfRetry(t *testing.T) {
+	run(t, func(r *rig) {
+		if r.install(r.simple("1.0.0", "")); r.dirs.SharesBlocks(r.dataDir("P")) {
+			t.Skip("the file system of the tests shares blocks")
+		}
+		r.install(r.simple("3.0.0", "trial"))
+		r.expect("FAILED (rollback available)", "3.0.0", "13")
+		config := r.options.Config
+		config.KeepData = 0
+		_, err := r.Reconfigure(r.Context(), config, nil)
+		r.must(err)
+		r.must(r.Retry("p", records.Request{}))
+		r.wait()
+		r.expect("FAILED (rollback available)", "3.0.0", "13")
+		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "131")
+	})
+}
+
 // The operator's tables change the instances of a package, also when they are read again.
 func TestOverlays(t *testing.T) {
 	run(t, func(r *rig) {

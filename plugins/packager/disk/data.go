@@ -60,6 +60,11 @@ func (d *Dirs) KeepState(name, digest, callsign string, fill func(dir string) er
 	})
 }
 
+// RemoveState removes the state that KeepState has kept. It does nothing if none is kept.
+func (d *Dirs) RemoveState(name, digest, callsign string) error {
+	return ownedtree.Remove(d.KeptState(name, digest, callsign))
+}
+
 // keepWhole makes the directory to with what fill puts at the path that it is given, durably and
 // whole or not at all. What is at to is replaced.
 func keepWhole(to string, fill func(draft string) error) error {
