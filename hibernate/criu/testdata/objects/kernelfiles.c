@@ -123,7 +123,7 @@ static void watch_proc_set(void) { watch_path("/proc/sys/kernel", IN_OPEN); }
 static void watch_proc_use(void) { close(open("/proc/sys/kernel/hostname", O_RDONLY)); CHECK(read(fd, text, sizeof text) > 0); while (read(fd, text, sizeof text) > 0); }
 static void watch_sys_set(void) { watch_path("/sys/kernel/mm", IN_OPEN); }
 static void watch_sys_use(void) { close(open("/sys/kernel/mm", O_RDONLY)); CHECK(read(fd, text, sizeof text) > 0); while (read(fd, text, sizeof text) > 0); }
-static void watch_cgroup_set(void) { snprintf(text, sizeof text, "%s/cgroup.events", getenv("CGROUP")); char path[400]; strncpy(path, text, 399); watch_path(path, IN_MODIFY | IN_OPEN); close(open(path, O_RDONLY)); CHECK(read(fd, text, sizeof text) > 0); }
+static void watch_cgroup_set(void) { snprintf(text, sizeof text, "%s/cgroup.events", getenv("CGROUP")); char path[400]; strncpy(path, text, 399); watch_path(path, IN_OPEN); /* IN_MODIFY comes late, that of the start too */ close(open(path, O_RDONLY)); CHECK(read(fd, text, sizeof text) > 0); }
 static void watch_cgroup_use(void) { char path[400]; snprintf(path, 400, "%s/cgroup.events", getenv("CGROUP")); close(open(path, O_RDONLY)); CHECK(read(fd, text, sizeof text) > 0); }
 static void watch_deleted_set(void) { CHECK((fd2 = open("deleted", O_RDWR | O_CREAT, 0600)) >= 0); watch_path("deleted", IN_MODIFY); CHECK(unlink("deleted") == 0); while (read(fd, text, sizeof text) > 0); }
 static void watch_deleted_use(void) { CHECK(write(fd2, "x", 1) == 1 && read(fd, text, sizeof text) > 0); while (read(fd, text, sizeof text) > 0); }
