@@ -67,6 +67,7 @@ func (s *Supervisor) changeRosterAndRetryLater(ctx context.Context, source strin
 		return nil, fmt.Errorf("cannot %s: %w", provideText(source), err)
 	}
 	s.definitions.replaceProvided(source, r.after)
+	completes := source == FilesSource && len(s.LeftOut()) > 0
 	if source == FilesSource {
 		s.leftOut.Store(nil)
 	}
@@ -74,6 +75,9 @@ func (s *Supervisor) changeRosterAndRetryLater(ctx context.Context, source strin
 	r.followSources()
 	r.applyChangedConfigs(ctx)
 	r.addNewInstances(ctx)
+	if completes {
+		s.events.Roster(RosterChange{Kind: RosterComplete})
+	}
 	s.recheckAllInBackground() // requirements may differ
 	if r.sleepsOn {
 		s.repeatReloadInBackground(source, plugins, retries)

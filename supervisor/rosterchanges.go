@@ -3,7 +3,7 @@ package supervisor
 // RosterChange says that an instance has come, has changed its description, or has gone. It may
 // be of any source, a clone or a virtual plugin.
 type RosterChange struct {
-	Callsign string
+	Callsign string // empty for RosterComplete
 	// Parent is the callsign of the parent of a virtual plugin, empty for any other instance.
 	Parent string
 	Kind   RosterChangeKind
@@ -20,6 +20,9 @@ const (
 	RosterChanged RosterChangeKind = "changed"
 	// RosterRemoved means that the instance exists no more. What is kept of it may come back.
 	RosterRemoved RosterChangeKind = "removed"
+	// RosterComplete means that no instance is missing any more: a reload has read all files, also
+	// those that were left out when the host started. See Supervisor.IsMissing.
+	RosterComplete RosterChangeKind = "complete"
 )
 
 // Roster calls Roster of each listener.

@@ -38,6 +38,7 @@ func (b backend) Initialize(context.Context) error {
 		b.start(b.Following.Run)
 	}
 	b.lookAtAll()
+	b.rearmCancels()
 	return nil
 }
 

@@ -64,8 +64,13 @@ func (t *Tasks) virtualOwnersOf(parent string) (all []string) {
 	return all
 }
 
-// Roster does nothing: what goes off the roster has ended before.
-func (l listener) Roster(supervisor.RosterChange) {}
+// Roster looks after the tasks of instances that were missing: they have come back, or will not.
+// It does nothing else, since what goes off the roster has ended before.
+func (l listener) Roster(change supervisor.RosterChange) {
+	if change.Kind == supervisor.RosterComplete {
+		l.start(func(context.Context) { l.lookAtAll() })
+	}
+}
 
 // Notification does nothing.
 func (l listener) Notification(string, shell.Notification) {}
@@ -262,7 +267,7 @@ func (t *Tasks) hold(callsign string) {
 }
 
 // lookAtAll looks after the tasks of an earlier host: of those instances that neither run nor
-// sleep the plugins have ended.
+// sleep the plugins have ended. It can be repeated.
 func (t *Tasks) lookAtAll() {
 	for _, callsign := range t.owners.callsigns() {
 		switch sh := t.processOf(callsign); {
@@ -275,7 +280,6 @@ func (t *Tasks) lookAtAll() {
 		t.hold(callsign)
 		t.attend(callsign)
 	}
-	t.rearmCancels()
 }
 
 // retryAfter is how long the host waits before it looks after the tasks of an instance again that

@@ -87,19 +87,24 @@ func (r *rig) open() {
 		r.o.callsigns = []string{"A", "B"}
 	}
 	for _, callsign := range r.o.callsigns {
-		c := configs.DefaultPlugin()
-		c.Callsign, c.StartMode = callsign, configs.StartActivated
-		c.Restart = configs.Restart{Policy: configs.RestartAlways, Limit: 10, Window: configs.Duration(time.Minute), Backoff: configs.Duration(time.Millisecond)}
-		if r.o.plugin != nil {
-			r.o.plugin(&c)
-		}
-		so.Plugins = append(so.Plugins, c)
+		so.Plugins = append(so.Plugins, r.config(callsign))
 	}
 	r.supervisor, err = supervisor.New(so)
 	r.must(err)
 	r.supervisor.Listen(ear{r})
 	r.supervisor.Adopt(r.Context())
 	r.supervisor.Start(r.Context())
+}
+
+// config returns the configuration of the instance of that callsign.
+func (r *rig) config(callsign string) configs.Plugin {
+	c := configs.DefaultPlugin()
+	c.Callsign, c.StartMode = callsign, configs.StartActivated
+	c.Restart = configs.Restart{Policy: configs.RestartAlways, Limit: 10, Window: configs.Duration(time.Minute), Backoff: configs.Duration(time.Millisecond)}
+	if r.o.plugin != nil {
+		r.o.plugin(&c)
+	}
+	return c
 }
 
 // noted notes the changes that subscribers would be told of.

@@ -691,25 +691,49 @@ func TestTasksOfVirtualPlugin(t *testing.T) {
 }
 
 // The tasks of an instance that the next host does not have end; those of one whose file it had to
-// leave out stay.
+// leave out stay until the file is mended. Then they end if the file does not name the instance any
+// more; else they keep its plugin awake as before.
 func TestInstanceIsGone(t *testing.T) {
-	for name, leftOut := range map[string]configs.LeftOutFiles{"gone": nil, "missing": {{Callsigns: []string{"A"}}}} {
-		t.Run(name, func(t *testing.T) {
-			r := newRig(t, setup{})
-			id := r.makeTask(func(q *taskspb.CreateRequest) { q.Resumes = 1 }).GetId()
-			r.close()
-			r.o.callsigns, r.o.leftOut = []string{"B"}, leftOut
-			r.open()
-			if name == "gone" {
-				if got := r.untilEnded(id); got.GetReason() != "there is no such instance any more" {
-					t.Errorf("it is %v", got)
-				}
-				return
-			}
-			r.restart()
-			if got := r.task(id); got.GetStatus() != taskspb.Status_STATUS_PENDING {
-				t.Errorf("it is %v", got)
-			}
-		})
+	const gone = "there is no such instance any more"
+	r := newRig(t, setup{})
+	left := func(leftOut configs.LeftOutFiles) { // the host ends, its plugins run on, and the next one has no A
+		r.supervisor.Leave(t.Context())
+		r.must(r.store.Close())
+		r.o.callsigns, r.o.leftOut, r.o.adopts = []string{"B"}, leftOut, true
+		r.open()
+	}
+	missing := configs.LeftOutFiles{{Callsigns: []string{"A"}}}
+	id := r.makeTask(func(q *taskspb.CreateRequest) { q.Resumes = 1 }).GetId()
+	left(missing)
+	left(missing)
+	if got := r.task(id); got.GetStatus() != taskspb.Status_STATUS_PENDING {
+		t.Errorf("while the instance is missing it is %v", got)
+	}
+	if _, err := r.supervisor.Provide(t.Context(), supervisor.FilesSource, []configs.Plugin{r.config("A"), r.config("B")}); err != nil {
+		t.Fatal(err)
+	}
+	for late := time.After(patience); r.shell("A").UseStatus().Holds != 1; {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-late:
+			t.Fatal("the task does not keep its plugin awake")
+		}
+	}
+	if got := r.task(id); got.GetStatus() != taskspb.Status_STATUS_PENDING {
+		t.Errorf("once the instance is back it is %v", got)
+	}
+	left(missing)
+	if _, err := r.supervisor.Provide(t.Context(), supervisor.FilesSource, []configs.Plugin{r.config("B")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := r.untilEnded(id); got.GetReason() != gone {
+		t.Errorf("once the file does not name the instance it is %v", got)
+	}
+	r.o.callsigns = []string{"A", "B"}
+	r.restart()
+	id = r.makeTask(nil).GetId()
+	left(nil)
+	if got := r.untilEnded(id); got.GetReason() != gone {
+		t.Errorf("it is %v", got)
 	}
 }
