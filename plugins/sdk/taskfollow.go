@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -19,20 +20,24 @@ type Following struct {
 	// them. "*" stands for all.
 	Except []string
 	// OnStep does what such a step asks for, once it is open. It is called again in a later life
-	// of the plugin if the step is still open then. Its error ends the following.
+	// of the plugin if the step is still open then. Its error ends the following. Its context ends
+	// when the other task fails or vanishes meanwhile; then its error does not matter.
 	OnStep func(ctx context.Context, other *taskspb.Task, s *taskspb.Step) error
 }
 
 // ErrVanished means that a task that was followed is not there any more, or can't be followed.
 var ErrVanished = errors.New("the followed task has vanished")
 
+// errOtherFailed is the cause with which the context of OnStep ends.
+var errOtherFailed = errors.New("the followed task has failed or vanished")
+
 // Follow has the host mirror the steps of another task into this one, waits until the other has
 // ended, and returns it as it is then. other is the id of a task of this host or the address of one
 // elsewhere. The plugin may sleep meanwhile. The error wraps ErrVanished if the other is gone,
 // or follows this one.
 func (t *Task) Follow(ctx context.Context, other string, f Following) (*taskspb.Task, error) {
-	events, done := t.tasks.expectFollowed(t.ID, other)
-	defer done()
+	events := t.tasks.expectFollowed(ctx, t.ID, other)
+	defer t.tasks.expectNoMore(t.ID, events)
 	waits := true
 	if _, err := t.update(ctx, "follow with", &taskspb.UpdateRequest{Waits: &waits}); err != nil {
 		return nil, err
@@ -53,8 +58,8 @@ func (t *Task) Follow(ctx context.Context, other string, f Following) (*taskspb.
 // are its id and title; plugin is a callsign of this host or the address of a plugin resource
 // elsewhere. The task of that plugin is then followed, as Follow does.
 func (t *Task) Invite(ctx context.Context, s Step, plugin string, f Following) (*taskspb.Task, error) {
-	events, done := t.tasks.expectFollowed(t.ID, invitedKey(s.ID))
-	defer done()
+	events := t.tasks.expectFollowed(ctx, t.ID, invitedKey(s.ID))
+	defer t.tasks.expectNoMore(t.ID, events)
 	waits := true
 	if _, err := t.update(ctx, "invite to", &taskspb.UpdateRequest{Waits: &waits}); err != nil {
 		return nil, err
@@ -71,16 +76,16 @@ func (t *Task) Invite(ctx context.Context, s Step, plugin string, f Following) (
 }
 
 // goAlong calls OnStep for what comes of the other task until that has ended, and returns it.
-func (t *Task) goAlong(ctx context.Context, events <-chan *taskspb.FollowedRequest, f Following) (*taskspb.Task, error) {
+func (t *Task) goAlong(ctx context.Context, events *followedEvents, f Following) (*taskspb.Task, error) {
 	seen := make(map[string]bool)
 	for {
 		var r *taskspb.FollowedRequest
 		select {
-		case r = <-events:
+		case r = <-events.queue:
 		case <-ctx.Done():
 			return nil, fmt.Errorf("cannot wait for the other task: %w", context.Cause(ctx))
 		}
-		if s := r.GetStep(); s != nil && (seen[s.GetId()] || f.OnStep == nil) {
+		if s := r.GetStep(); s != nil && (seen[s.GetId()] || f.OnStep == nil || events.ofSteps.Err() != nil) {
 			continue
 		}
 		if err := t.SetWaits(ctx, false); err != nil {
@@ -89,7 +94,8 @@ func (t *Task) goAlong(ctx context.Context, events <-chan *taskspb.FollowedReque
 		switch {
 		case r.GetStep() != nil:
 			seen[r.GetStep().GetId()] = true
-			if err := f.OnStep(ctx, r.GetState(), r.GetStep()); err != nil {
+			err := f.OnStep(events.ofSteps, r.GetState(), r.GetStep())
+			if err != nil && !errors.Is(context.Cause(events.ofSteps), errOtherFailed) {
 				return r.GetState(), err
 			}
 		case r.GetState() == nil:
@@ -109,33 +115,54 @@ const maxFollowed = 64
 // invitedKey returns the key under which what comes of an invitation is expected.
 func invitedKey(step string) string { return "invited " + step }
 
-// expectFollowed returns what the host brings of a followed task; the caller must call done when it
-// does not wait any more.
-func (t *tasks) expectFollowed(id, key string) (events chan *taskspb.FollowedRequest, done func()) {
-	events = make(chan *taskspb.FollowedRequest, maxFollowed)
-	t.alsoExpect(id, key, events)
-	return events, func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if w := t.working[id]; w != nil {
-			for k, c := range w.followed {
-				if c == events {
-					delete(w.followed, k)
-				}
-			}
-		}
-	}
+// followedEvents is what the host brings of a followed task.
+type followedEvents struct {
+	queue   chan *taskspb.FollowedRequest
+	ofSteps context.Context //nolint:containedctx // of one following
+	fail    context.CancelCauseFunc
 }
 
-// alsoExpect has what comes under a key go to the same channel.
-func (t *tasks) alsoExpect(id, key string, events chan *taskspb.FollowedRequest) {
+// expectFollowed returns what the host brings of a followed task; the caller must call expectNoMore
+// when it does not wait any more.
+func (t *tasks) expectFollowed(ctx context.Context, id, key string) *followedEvents {
+	events := &followedEvents{queue: make(chan *taskspb.FollowedRequest, maxFollowed)}
+	events.ofSteps, events.fail = context.WithCancelCause(ctx)
+	t.alsoExpect(id, key, events)
+	return events
+}
+
+// alsoExpect has what comes under a key go to the same queue.
+func (t *tasks) alsoExpect(id, key string, events *followedEvents) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	w := t.workOn(id)
 	if w.followed == nil {
-		w.followed = make(map[string]chan *taskspb.FollowedRequest)
+		w.followed = make(map[string]*followedEvents)
 	}
 	w.followed[key] = events
+}
+
+// expectNoMore ends what expectFollowed has begun.
+func (t *tasks) expectNoMore(id string, events *followedEvents) {
+	events.fail(nil)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if w := t.working[id]; w != nil {
+		maps.DeleteFunc(w.followed, func(_ string, e *followedEvents) bool { return e == events })
+	}
+}
+
+// put queues what has come of the other task. It reports false if the queue is full.
+func (e *followedEvents) put(r *taskspb.FollowedRequest) bool {
+	select {
+	case e.queue <- r:
+	default:
+		return false
+	}
+	if r.GetStep() == nil && r.GetState().GetStatus() != taskspb.Status_STATUS_SUCCESS {
+		e.fail(errOtherFailed)
+	}
+	return true
 }
 
 // Followed gives RunTask what has come of another task. What it does not wait for yet is to be
@@ -151,10 +178,8 @@ func (t *tasks) Followed(_ context.Context, r *taskspb.FollowedRequest) (*tasksp
 	if r.GetInvited() != "" {
 		events = w.followed[invitedKey(r.GetInvited())]
 	}
-	select {
-	case events <- r:
-		return &taskspb.FollowedResponse{}, nil
-	default: // nil, or full
+	if events == nil || !events.put(r) {
 		return nil, status.Error(codes.Unavailable, "the plugin does not wait for the other task now")
 	}
+	return &taskspb.FollowedResponse{}, nil
 }

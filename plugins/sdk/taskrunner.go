@@ -58,7 +58,7 @@ type work struct {
 	cancel context.CancelCauseFunc // nil for a task that the plugin has created
 	steps  map[string]*expectation
 	// followed has where what comes of other tasks goes, by invitedKey or the task's name.
-	followed map[string]chan *taskspb.FollowedRequest
+	followed map[string]*followedEvents
 }
 
 // expectation is a step whose values are waited for, or were given before that.

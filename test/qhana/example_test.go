@@ -4,12 +4,14 @@ import (
 	"encoding/json"
 	"net/url"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"dormouse/configs"
 	"dormouse/plugins/qhana/qhanatest"
+	"dormouse/shell"
 )
 
 // The addresses of the example plugins, below that of the seed.
@@ -94,6 +96,43 @@ func TestOptimizerExample(t *testing.T) {
 				want = append(want, "min.confirm x")
 			}
 			checkOptimum(t, awaitEnd(t, runner, task), best, want...)
+		})
+	}
+}
+
+// An objective function that ends while the user is still to set the minimizer up ends the task at
+// once, with the reason.
+func TestObjectiveEndsBeforeMinimizer(t *testing.T) {
+	for name, end := range map[string]func(h *rig, task string) error{
+		"cancelled": func(h *rig, task string) error {
+			_, err := h.host.Tasks.Cancel(limited(h.t), task)
+			return err
+		},
+		"deactivated": func(h *rig, _ string) error {
+			sh, _ := h.host.Supervisor.Shell("Objective")
+			return sh.Deactivate(limited(h.t), shell.Requested)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			runner := newRunner(t)
+			h := newRigWith(t, examples())
+			form := data(t, runner, []float64{1})
+			form.Set("objectiveFunctionPluginSelector", "Hinge")
+			task, err := runner.Submit(h.url+optimizerResource+"process/", form)
+			if err != nil {
+				t.Fatal(err)
+			}
+			of, err := runner.Submit(formAction(t, awaitStep(t, runner, task, "of_setup").UIHref), url.Values{"c": {"1"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			awaitStep(t, runner, task, "minimizer_setup")
+			if err := end(h, strings.Trim(strings.TrimPrefix(of, h.url+"/tasks/"), "/")); err != nil {
+				t.Fatal(err)
+			}
+			if record := awaitEnd(t, runner, task); record.Status != "FAILURE" || !strings.Contains(record.Log, "the objective function has failed") {
+				t.Errorf("%+v", record)
+			}
 		})
 	}
 }

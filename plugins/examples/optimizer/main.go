@@ -94,7 +94,7 @@ func (o *optimizer) RunTask(ctx context.Context, t *sdk.Task) error {
 			}
 			err := o.minimize(ctx, t, of, p.Minimizer)
 			if ctx.Err() != nil {
-				return err // another life goes on
+				return err // another life goes on, or the function has failed
 			}
 			return errors.Join(err, o.submit(ctx, of, s, map[string]string{}))
 		},
