@@ -43,7 +43,8 @@ type file struct {
 	path    string
 	lock    *os.File // nil for one in memory
 	db      *sql.DB
-	writer  *connection // used by the goroutine that writes; nil after an error
+	writer  *connection // used by the goroutine that writes
+	failed  bool        // the writer is to be replaced
 	readers *readers
 	isNew   bool // it was made when it was opened
 	cramped bool // the writer is the only connection, and reads too
@@ -274,10 +275,15 @@ func openError(path string, err error) error {
 	}
 }
 
-// dropWriter closes the connection that writes. The next change connects anew.
-func (f *file) dropWriter() {
-	f.writer.close()
-	f.writer = nil
+// replaceWriter connects anew to write, and only then closes the connection that has failed: with
+// the last connection the index of the log would go, and a full disk has no room for another.
+func (f *file) replaceWriter() error {
+	c, err := connect(f.db, writerSettings)
+	if err == nil {
+		f.writer.close()
+		f.writer, f.failed = c, false
+	}
+	return err
 }
 
 // close closes the connections, and lets other processes open the file.

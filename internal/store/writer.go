@@ -79,7 +79,8 @@ func (s *Store) writeGroup(first *change) {
 	if err == nil {
 		made, err = s.makeTogether(f.writer, made)
 		if err != nil {
-			f.dropWriter() // it may be in the middle of something
+			_ = f.writer.exec("ROLLBACK") // unless SQLite has done so
+			f.failed = true
 		}
 	}
 	s.noteDamage(err)
@@ -95,8 +96,8 @@ func (s *Store) openedForWriting() (*file, error) {
 	if err == nil && f.cramped {
 		f, err = s.leaveCramped(f)
 	}
-	if err == nil && f.writer == nil { // an earlier change has failed
-		f.writer, err = connect(f.db, writerSettings)
+	if err == nil && f.failed {
+		err = f.replaceWriter()
 	}
 	return f, err
 }

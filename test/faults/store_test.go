@@ -200,6 +200,8 @@ func TestStoreOnFullDisk(t *testing.T) {
 			texts := store.BucketOf[string](s, "texts")
 			must(t, texts.Put("first", "text"))
 			fill(t, ballast, 0)
+			index, err := os.Stat(path + "-shm")
+			must(t, err)
 			refused := func(when string) {
 				t.Helper()
 				if err := texts.Put("second", strings.Repeat("text", 100_000)); !atomicfile.IsNoRoom(err) {
@@ -210,6 +212,9 @@ func TestStoreOnFullDisk(t *testing.T) {
 				}
 			}
 			refused("while the disk is full")
+			if now, err := os.Stat(path + "-shm"); err != nil || !os.SameFile(index, now) {
+				t.Errorf("the index of the log is another, for which there may be no room: %v", err)
+			}
 			must(t, s.Close())
 			s, err = store.Open(path, store.Options{})
 			must(t, err)
