@@ -36,7 +36,8 @@ var errOtherFailed = errors.New("the followed task has failed or vanished")
 // elsewhere. The plugin may sleep meanwhile. The error wraps ErrVanished if the other is gone,
 // or follows this one.
 func (t *Task) Follow(ctx context.Context, other string, f Following) (*taskspb.Task, error) {
-	events := t.tasks.expectFollowed(ctx, t.ID, other)
+	ofSteps, fail := context.WithCancelCause(ctx)
+	events := t.tasks.expectFollowed(t.ID, other, fail)
 	defer t.tasks.expectNoMore(t.ID, events)
 	waits := true
 	if _, err := t.update(ctx, "follow with", &taskspb.UpdateRequest{Waits: &waits}); err != nil {
@@ -51,14 +52,15 @@ func (t *Task) Follow(ctx context.Context, other string, f Following) (*taskspb.
 		return nil, errorFromHost(ctx, "follow the task "+other, err)
 	}
 	t.tasks.alsoExpect(t.ID, answer.GetOther(), events)
-	return t.goAlong(ctx, events, f)
+	return t.goAlong(ctx, ofSteps, events, f)
 }
 
 // Invite adds a step to the task in which a user starts work of another plugin: s.ID and s.Title
 // are its id and title; plugin is a callsign of this host or the address of a plugin resource
 // elsewhere. The task of that plugin is then followed, as Follow does.
 func (t *Task) Invite(ctx context.Context, s Step, plugin string, f Following) (*taskspb.Task, error) {
-	events := t.tasks.expectFollowed(ctx, t.ID, invitedKey(s.ID))
+	ofSteps, fail := context.WithCancelCause(ctx)
+	events := t.tasks.expectFollowed(t.ID, invitedKey(s.ID), fail)
 	defer t.tasks.expectNoMore(t.ID, events)
 	waits := true
 	if _, err := t.update(ctx, "invite to", &taskspb.UpdateRequest{Waits: &waits}); err != nil {
@@ -72,11 +74,12 @@ func (t *Task) Invite(ctx context.Context, s Step, plugin string, f Following) (
 	if err != nil {
 		return nil, errorFromHost(ctx, "invite "+plugin, err)
 	}
-	return t.goAlong(ctx, events, f)
+	return t.goAlong(ctx, ofSteps, events, f)
 }
 
-// goAlong calls OnStep for what comes of the other task until that has ended, and returns it.
-func (t *Task) goAlong(ctx context.Context, events *followedEvents, f Following) (*taskspb.Task, error) {
+// goAlong calls OnStep, with the context ofSteps, for what comes of the other task until that has
+// ended, and returns it.
+func (t *Task) goAlong(ctx, ofSteps context.Context, events *followedEvents, f Following) (*taskspb.Task, error) {
 	seen := make(map[string]bool)
 	for {
 		var r *taskspb.FollowedRequest
@@ -85,7 +88,7 @@ func (t *Task) goAlong(ctx context.Context, events *followedEvents, f Following)
 		case <-ctx.Done():
 			return nil, fmt.Errorf("cannot wait for the other task: %w", context.Cause(ctx))
 		}
-		if s := r.GetStep(); s != nil && (seen[s.GetId()] || f.OnStep == nil || events.ofSteps.Err() != nil) {
+		if s := r.GetStep(); s != nil && (seen[s.GetId()] || f.OnStep == nil || ofSteps.Err() != nil) {
 			continue
 		}
 		if err := t.SetWaits(ctx, false); err != nil {
@@ -94,8 +97,8 @@ func (t *Task) goAlong(ctx context.Context, events *followedEvents, f Following)
 		switch {
 		case r.GetStep() != nil:
 			seen[r.GetStep().GetId()] = true
-			err := f.OnStep(events.ofSteps, r.GetState(), r.GetStep())
-			if err != nil && !errors.Is(context.Cause(events.ofSteps), errOtherFailed) {
+			err := f.OnStep(ofSteps, r.GetState(), r.GetStep())
+			if err != nil && !errors.Is(context.Cause(ofSteps), errOtherFailed) {
 				return r.GetState(), err
 			}
 		case r.GetState() == nil:
@@ -117,16 +120,14 @@ func invitedKey(step string) string { return "invited " + step }
 
 // followedEvents is what the host brings of a followed task.
 type followedEvents struct {
-	queue   chan *taskspb.FollowedRequest
-	ofSteps context.Context //nolint:containedctx // of one following
-	fail    context.CancelCauseFunc
+	queue chan *taskspb.FollowedRequest
+	fail  context.CancelCauseFunc // ends the context of OnStep
 }
 
 // expectFollowed returns what the host brings of a followed task; the caller must call expectNoMore
 // when it does not wait any more.
-func (t *tasks) expectFollowed(ctx context.Context, id, key string) *followedEvents {
-	events := &followedEvents{queue: make(chan *taskspb.FollowedRequest, maxFollowed)}
-	events.ofSteps, events.fail = context.WithCancelCause(ctx)
+func (t *tasks) expectFollowed(id, key string, fail context.CancelCauseFunc) *followedEvents {
+	events := &followedEvents{make(chan *taskspb.FollowedRequest, maxFollowed), fail}
 	t.alsoExpect(id, key, events)
 	return events
 }
