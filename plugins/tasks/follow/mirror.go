@@ -9,7 +9,8 @@ import (
 )
 
 // nextChange returns the next change that brings the steps of the task own in line with those of
-// the other, nil if none is to be made now: no step is mirrored while another is open.
+// the other, nil if none is to be made now: no step is mirrored while another is open, and what is
+// left of a failed task then is not mirrored at all.
 func nextChange(own, other *taskspb.Task, l link) *taskspb.UpdateRequest {
 	for _, s := range other.GetSteps() {
 		if l.isExcepted(s.GetId()) {
@@ -17,6 +18,7 @@ func nextChange(own, other *taskspb.Task, l link) *taskspb.UpdateRequest {
 		}
 		id := l.prefix + s.GetId()
 		switch mirrored := stepOf(own, id); {
+		case mirrored == nil && hasOpenStep(own) && hasFailed(other):
 		case mirrored == nil && hasOpenStep(own):
 			return nil // it comes once that is cleared
 		case mirrored == nil:
@@ -28,12 +30,15 @@ func nextChange(own, other *taskspb.Task, l link) *taskspb.UpdateRequest {
 	return nil
 }
 
-// isMirrored reports whether each step of the other task that is to be mirrored was, and none is
-// open that is cleared there.
+// isMirrored reports whether the end of the other task, which is over, may be told: each step of it
+// that is to be mirrored was, unless it has failed, and none is open.
 func isMirrored(own, other *taskspb.Task, l link) bool {
 	return !slices.ContainsFunc(other.GetSteps(), func(s *taskspb.Step) bool {
 		mirrored := stepOf(own, l.prefix+s.GetId())
-		return !l.isExcepted(s.GetId()) && (mirrored == nil || !mirrored.GetCleared() && (s.GetCleared() || isOver(other)))
+		if l.isExcepted(s.GetId()) {
+			return false
+		}
+		return mirrored == nil && !hasFailed(other) || mirrored != nil && !mirrored.GetCleared()
 	})
 }
 
@@ -60,6 +65,11 @@ func mirrorOf(s *taskspb.Step, id string, other *taskspb.Task, l link) *taskspb.
 
 // isOver reports whether a task has ended.
 func isOver(t *taskspb.Task) bool { return t.GetStatus() != taskspb.Status_STATUS_PENDING }
+
+// hasFailed reports whether a task has ended without success.
+func hasFailed(t *taskspb.Task) bool {
+	return isOver(t) && t.GetStatus() != taskspb.Status_STATUS_SUCCESS
+}
 
 // stepOf returns the step of that id, nil for none.
 func stepOf(t *taskspb.Task, id string) *taskspb.Step {

@@ -73,10 +73,15 @@ func TestMirror(t *testing.T) {
 		"after an excepted one":       {task("a", pending), task("b", pending, "own x", "1"), "b.1"},
 		"ended with an open step":     {task("a", pending, "b.1"), task("b", failure, "1"), "b.1 x"},
 		"ended unseen":                {task("a", pending), task("b", success, "1 x"), "b.1 x"},
+		"failed, a step of its own":   {task("a", pending, "b.1", "mine"), task("b", failure, "0 x", "1", "2 x"), "b.1 x,mine"},
+		"ended, a step of its own":    {task("a", pending, "b.1 x", "mine"), task("b", success, "1 x", "2 x"), "b.1 x,mine"},
 		"cleared here alone":          {task("a", pending, "b.1 x"), task("b", pending, "1"), "b.1 x"},
 	} {
 		if got := strings.Join(mirrored(t, test.own, test.other, l), ","); got != test.want {
 			t.Errorf("%s: got %s, want %s", name, got, test.want)
+		}
+		if waits := test.other.GetStatus() == success && hasOpenStep(test.own); isOver(test.other) && isMirrored(test.own, test.other, l) == waits {
+			t.Errorf("%s: whether the end may be told is wrong", name)
 		}
 	}
 }
