@@ -19,13 +19,13 @@ type pluginFunction struct {
 }
 
 func (f pluginFunction) size(ctx context.Context) (size int, err error) {
-	err = patiently(ctx, func() error { return f.host.Invoke(ctx, f.callsign, "weights", nil, &size) })
+	err = patiently(ctx, patience, func() error { return f.host.Invoke(ctx, f.callsign, "weights", nil, &size) })
 	return size, err
 }
 
 func (f pluginFunction) loss(ctx context.Context, weights []float64) (float64, error) {
 	var answer struct{ Loss float64 }
-	err := patiently(ctx, func() error {
+	err := patiently(ctx, patience, func() error {
 		return f.host.Invoke(ctx, f.callsign, "evaluate", map[string]any{"weights": weights}, &answer)
 	})
 	return answer.Loss, err
@@ -50,11 +50,12 @@ func (f *remoteFunction) loss(ctx context.Context, weights []float64) (float64, 
 	return answer.Loss, err
 }
 
-// ask sends a request to the link of that type.
+// ask sends a request to the link of that type. One that takes long may be redirected to where its
+// result will be.
 func (f *remoteFunction) ask(ctx context.Context, method, linkType string, body, answer any) error {
 	if f.links == nil {
 		var task struct{ Links []struct{ Type, Href string } }
-		if err := patiently(ctx, func() error { return request(ctx, http.MethodGet, f.task, nil, &task) }); err != nil {
+		if err := patiently(ctx, patience, func() error { return request(ctx, http.MethodGet, f.task, nil, &task) }); err != nil {
 			return err
 		}
 		f.links = make(map[string]string)
@@ -62,38 +63,75 @@ func (f *remoteFunction) ask(ctx context.Context, method, linkType string, body,
 			f.links[l.Type] = l.Href
 		}
 	}
-	if f.links[linkType] == "" {
+	href := f.links[linkType]
+	if href == "" {
 		return fmt.Errorf("the task %s has no link %s", f.task, linkType)
 	}
-	return patiently(ctx, func() error { return request(ctx, method, f.links[linkType], body, answer) })
+	err := patiently(ctx, patience, func() error { return request(ctx, method, href, body, answer) })
+	if e, ok := errors.AsType[*statusError](err); ok && e.isNotYet() && e.address != href {
+		return patiently(ctx, resultPatience, func() error { return result(ctx, e.address, answer) })
+	}
+	return err
+}
+
+// result takes the result of a request from where it will be.
+func result(ctx context.Context, address string, answer any) error {
+	err := request(ctx, http.MethodGet, address, nil, answer)
+	if e, ok := errors.AsType[*statusError](err); ok && e.isNotYet() {
+		return fmt.Errorf("%w: %w", errAway, err)
+	}
+	return err
+}
+
+// statusError is an answer that is not 200.
+type statusError struct {
+	address string // that has answered, after redirects
+	status  int
+}
+
+// Error returns which address has answered what.
+func (e *statusError) Error() string {
+	return fmt.Sprintf("%s answers %d %s", e.address, e.status, http.StatusText(e.status))
+}
+
+// isNotYet reports whether an address with a result answers so before that is there.
+func (e *statusError) isNotYet() bool {
+	return e.status == http.StatusNotFound || e.status == http.StatusNoContent
 }
 
 // errAway means that a request may succeed later.
 var errAway = errors.New("away")
 
-// request sends a request with a JSON body and decodes the answer.
+// request sends a request with a JSON body, unless that is nil, and decodes the answer. The error
+// may be a *statusError.
 func request(ctx context.Context, method, address string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	text, err := json.Marshal(body)
-	if err != nil {
-		return err
+	var text []byte
+	if body != nil {
+		var err error
+		if text, err = json.Marshal(body); err != nil {
+			return err
+		}
 	}
 	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(text))
 	if err != nil {
 		return err
 	}
-	r.Header.Set("Content-Type", "application/json")
+	if body != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errAway, err)
 	}
 	defer response.Body.Close()
+	refused := &statusError{response.Request.URL.String(), response.StatusCode}
 	switch {
 	case response.StatusCode >= http.StatusInternalServerError, response.StatusCode == http.StatusTooManyRequests:
-		return fmt.Errorf("%w: %s answers %s", errAway, address, response.Status)
+		return fmt.Errorf("%w: %w", errAway, refused)
 	case response.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s answers %s", address, response.Status)
+		return refused
 	}
 	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
 		return fmt.Errorf("%w: %w", errAway, err) // the answer was cut off
@@ -102,12 +140,13 @@ func request(ctx context.Context, method, address string, body, answer any) erro
 }
 
 const (
-	pause    = 100 * time.Millisecond
-	patience = time.Minute
+	pause          = 100 * time.Millisecond
+	patience       = time.Minute // with one that is away
+	resultPatience = time.Hour   // with one that computes
 )
 
-// patiently calls ask again while the one that is asked is away, for a minute.
-func patiently(ctx context.Context, ask func() error) error {
+// patiently calls ask again while the one that is asked is away, for as long as patience says.
+func patiently(ctx context.Context, patience time.Duration, ask func() error) error {
 	for end := time.Now().Add(patience); ; {
 		err := ask()
 		if err == nil || !isAway(err) || time.Now().After(end) {

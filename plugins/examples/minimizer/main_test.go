@@ -15,9 +15,17 @@ import (
 
 func TestMain(m *testing.M) { sdktest.Main(m, &minimizer{}) }
 
-// A function at an address is minimized, although it is away for a while.
+// A function at an address is minimized, although it is away for a while, and whether it answers
+// at once or says where its answer will be.
 func TestMinimizer(t *testing.T) {
-	var requests atomic.Int32
+	t.Run("at once", func(t *testing.T) { minimizeRemote(t, false) })
+	t.Run("later", func(t *testing.T) { minimizeRemote(t, true) })
+}
+
+func minimizeRemote(t *testing.T, later bool) {
+	t.Helper()
+	var requests, looks atomic.Int32
+	var result atomic.Value
 	var function *httptest.Server
 	function = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if requests.Add(1)%5 == 2 {
@@ -29,13 +37,29 @@ func TestMinimizer(t *testing.T) {
 			_, _ = fmt.Fprintf(w, `{"links": [{"type": "of-weights", "href": "%s/weights"}, {"type": "of-evaluate", "href": "%s/evaluate"}]}`, function.URL, function.URL)
 		case "/weights":
 			_, _ = io.WriteString(w, `{"weights": 1}`)
+		case "/result":
+			switch looks.Add(1) % 3 { // the first is by the redirect
+			case 1:
+				w.WriteHeader(http.StatusNotFound)
+			case 2:
+				w.WriteHeader(http.StatusNoContent)
+			default:
+				_, _ = io.WriteString(w, result.Load().(string)) //nolint:errcheck // it is one
+			}
 		default:
 			var g struct{ Weights []float64 }
 			if err := json.NewDecoder(r.Body).Decode(&g); err != nil {
 				t.Error(err)
 				return
 			}
-			_, _ = fmt.Fprintf(w, `{"loss": %g}`, (g.Weights[0]-1.5)*(g.Weights[0]-1.5))
+			loss := fmt.Sprintf(`{"loss": %g}`, (g.Weights[0]-1.5)*(g.Weights[0]-1.5))
+			if !later {
+				_, _ = io.WriteString(w, loss)
+				return
+			}
+			result.Store(loss)
+			looks.Store(0)
+			http.Redirect(w, r, "/result", http.StatusSeeOther)
 		}
 	}))
 	t.Cleanup(function.Close)
