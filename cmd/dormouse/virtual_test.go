@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -196,11 +197,21 @@ func TestVirtualPluginsOfPackage(t *testing.T) {
 	h.dormouse(t, "plugin", "upgrade", v2, "--wait").expect(t, exitDone)
 	h.expectStates(t, map[string]string{"First": "activated", "Own": "activated", "New": "activated"})
 	h.counts(t, "Own", 3)
+	h.counts(t, "First", 1)
+	paper := filepath.Join(t.TempDir(), "paper")
+	if err := os.WriteFile(paper, []byte("whole"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.dormouse(t, "state", "set", "--blob", "First", "paper", paper).expect(t, exitDone)
 	h.dormouse(t, "plugin", "upgrade", v3, "--wait").expect(t, exitFailed, "!it fails, as it was told")
 	h.expectStates(t, map[string]string{"Own": "precondition", "Newer": "precondition"})
+	h.dormouse(t, "state", "get", "First", "count").expect(t, exitDone, "1000")
+	h.dormouse(t, "state", "get", "--blob", "First", "paper").expect(t, exitDone, "spoilt")
 	h.dormouse(t, "plugin", "rollback", "brood", "--wait").expect(t, exitDone)
 	h.expectStates(t, map[string]string{"First": "activated", "Own": "activated", "New": "activated", "Newer": ""})
 	h.counts(t, "Own", 4)
+	h.counts(t, "First", 2) // the key and the blob are as the version before has left them
+	h.dormouse(t, "state", "get", "--blob", "First", "paper").expect(t, exitDone, "whole")
 	h.dormouse(t, "plugin", "uninstall", "brood", "--wait").expect(t, exitDone)
 	h.expectStates(t, gone)
 	h.dormouse(t, "plugin", "install", v1, "--wait").expect(t, exitDone)

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"dormouse/plugins/sdk"
 )
@@ -16,7 +17,7 @@ type brood struct{ host *sdk.Host }
 type configuration struct {
 	Version string   `json:"version"`
 	Create  []string `json:"create"` // callsigns
-	Fails   bool     `json:"fails"`  // to initialize, after that
+	Fails   bool     `json:"fails"`  // to initialize, after it has changed their state
 }
 
 func (b *brood) Initialize(ctx context.Context, in *sdk.Instance) error {
@@ -31,9 +32,24 @@ func (b *brood) Initialize(ctx context.Context, in *sdk.Instance) error {
 		}
 	}
 	if c.Fails {
+		for _, callsign := range c.Create {
+			if err := b.spoil(ctx, callsign); err != nil {
+				return err
+			}
+		}
 		return errors.New("it fails, as it was told")
 	}
 	return nil
+}
+
+// spoil changes the count of a virtual plugin, and puts a blob into its state.
+func (b *brood) spoil(ctx context.Context, callsign string) error {
+	state := b.host.StateOf(callsign)
+	if _, _, err := state.Set(ctx, "count", 1000); err != nil {
+		return err
+	}
+	_, err := state.PutBlob(ctx, "paper", "text/plain", strings.NewReader("spoilt"))
+	return err
 }
 
 func (b *brood) Deinitialize(context.Context, sdk.Reason) error { return nil }
