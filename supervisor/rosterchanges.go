@@ -1,7 +1,7 @@
 package supervisor
 
-// RosterChange says that an instance has come, has changed its description, or has gone. It may
-// be of any source, a clone or a virtual plugin.
+// RosterChange says that an instance has come, has changed its description, or has gone, or that
+// all are there. The instance may be of any source, a clone or a virtual plugin.
 type RosterChange struct {
 	Callsign string // empty for RosterComplete
 	// Parent is the callsign of the parent of a virtual plugin, empty for any other instance.

@@ -23,8 +23,8 @@ type rosterParams struct {
 // A subscriber with an index gets only those about the instance of that callsign. Subscribers of
 // all events get none, since Thunder has no such event.
 func (f *Front) Roster(change supervisor.RosterChange) {
-	t := rosterTopics[change.Kind]
-	if !f.events.hasSubscribers(t) {
+	t, isEvent := rosterTopics[change.Kind]
+	if !isEvent || !f.events.hasSubscribers(t) {
 		return
 	}
 	whole := jsonrpc.MustMarshal(rosterParams{change.Callsign, change.Parent})
