@@ -4,10 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,50 +35,106 @@ type fitting struct {
 	id       string
 }
 
-// disturbances are what may happen to a host and its plugins between two steps, by name. Each
-// returns when it has happened.
-var disturbances = map[string]func(*fitting){
-	"host killed": func(f *fitting) {
-		must(f.t, f.host.cmd.Process.Kill())
-		f.host.killed()
-		f.host = f.site.start("")
-	},
-	"host restarted": func(f *fitting) {
+// disturbance is what may happen to a host and its plugins between two steps, and what the host does
+// with its plugins when it ends. happen returns when it has happened.
+type disturbance struct {
+	onHostExit string
+	happen     func(*fitting)
+}
+
+// disturbances has each one by its name.
+var disturbances = map[string]disturbance{
+	"host killed":                  {"stop", (*fitting).killHost},
+	"host killed, plugins adopted": {"adopt", (*fitting).killHost},
+	"host replaced in place":       {"adopt", (*fitting).replaceHost},
+	"host restarted": {"stop", func(f *fitting) {
 		f.host.end()
 		f.host = f.site.start("")
-	},
-	"plugins killed": func(f *fitting) {
-		for _, callsign := range fitters {
+	}},
+	"plugins killed": {"stop", (*fitting).killPlugins},
+	"plugins asleep": {"stop", (*fitting).putPluginsToSleep},
+}
+
+// killHost kills the host and starts the next one.
+func (f *fitting) killHost() {
+	f.t.Helper()
+	must(f.t, f.host.cmd.Process.Kill())
+	f.host.killed()
+	f.host = f.site.start("")
+}
+
+// replaceHost has the host execute its program anew, which adopts the plugins.
+func (f *fitting) replaceHost() {
+	f.t.Helper()
+	f.host.ready()
+	before := make(map[string]int)
+	for _, callsign := range fitters {
+		before[callsign] = f.statusOf(callsign).PID
+	}
+	address := filepath.Join(f.site.root, "address")
+	must(f.t, os.Remove(address))
+	must(f.t, f.host.cmd.Process.Signal(syscall.SIGUSR2))
+	until(f.t, "the next program to listen", func() bool {
+		text, err := os.ReadFile(address)
+		f.host.setAddress(string(text))
+		return err == nil
+	})
+	for callsign, pid := range before {
+		until(f.t, callsign+" to be adopted", func() bool {
 			var all []status
-			f.host.must("Controller.status@"+callsign, nil, &all)
-			if all[0].PID > 0 {
-				must(f.t, syscall.Kill(all[0].PID, syscall.SIGKILL))
-			}
+			return f.host.ask("Controller.status@"+callsign, nil, &all) == nil && len(all) == 1 && all[0].PID > 0
+		})
+		if now := f.statusOf(callsign); pid > 0 && now.PID != pid {
+			f.t.Errorf("%s was process %d and is %+v", callsign, pid, now)
 		}
-	},
-	"plugins asleep": func(f *fitting) {
-		for _, callsign := range fitters {
-			until(f.t, callsign+" to sleep", func() bool {
-				var all []status
-				f.host.must("Controller.status@"+callsign, nil, &all)
-				return all[0].State == "hibernated" || f.host.ask("Controller.hibernate", map[string]string{"callsign": callsign}, nil) == nil
-			})
+	}
+}
+
+// killPlugins kills the processes of the plugins.
+func (f *fitting) killPlugins() {
+	f.t.Helper()
+	for _, callsign := range fitters {
+		if pid := f.statusOf(callsign).PID; pid > 0 {
+			must(f.t, syscall.Kill(pid, syscall.SIGKILL))
 		}
-	},
+	}
+}
+
+// putPluginsToSleep hibernates the plugins.
+func (f *fitting) putPluginsToSleep() {
+	f.t.Helper()
+	for _, callsign := range fitters {
+		until(f.t, callsign+" to sleep", func() bool {
+			return f.statusOf(callsign).State == "hibernated" || f.host.ask("Controller.hibernate", map[string]string{"callsign": callsign}, nil) == nil
+		})
+	}
+}
+
+// statusOf returns what the host says of an instance.
+func (f *fitting) statusOf(callsign string) status {
+	f.t.Helper()
+	var all []status
+	f.host.must("Controller.status@"+callsign, nil, &all)
+	return all[0]
 }
 
 // Whatever happens at each step, the optimizer has the same steps and finds the same weights.
 func TestOptimizerDisturbed(t *testing.T) {
 	t.Parallel()
-	for name, disturb := range disturbances {
+	names := slices.Sorted(maps.Keys(disturbances))
+	if !thorough {
+		names = pick(t, names, 3)
+	}
+	for _, name := range names {
 		t.Run(name, func(t *testing.T) {
 			runBeside(t)
 			if name == "plugins asleep" {
 				needCRIU(t)
 			}
-			f := newFitting(t)
+			disturb := disturbances[name]
+			f := newFittingWith(t, disturb.onHostExit)
 			f.host = f.site.start("")
-			f.carryOut(func() { disturb(f) })
+			f.carryOut(func() { disturb.happen(f) })
 			f.verify()
 		})
 	}
@@ -115,7 +175,7 @@ func TestPluginsKilledOverOptimizer(t *testing.T) {
 			f.host = f.site.start("")
 			f.carryOutWith(func() {}, func() {
 				<-time.After(time.Duration(random.IntN(60)) * time.Millisecond)
-				disturbances["plugins killed"](f)
+				f.killPlugins()
 			})
 			f.verify()
 		})
@@ -124,6 +184,12 @@ func TestPluginsKilledOverOptimizer(t *testing.T) {
 
 // newFitting returns one whose data are served until the end of the test.
 func newFitting(t *testing.T) *fitting {
+	t.Helper()
+	return newFittingWith(t, "stop")
+}
+
+// newFittingWith is newFitting for a host with that policy on-host-exit.
+func newFittingWith(t *testing.T, onHostExit string) *fitting {
 	t.Helper()
 	data := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, map[string]string{"/features": "[[1, 0], [0, 1], [1, 1]]", "/target": "[0.5, -2, -1.5]"}[r.URL.Path])
@@ -134,7 +200,7 @@ func newFitting(t *testing.T) *fitting {
 		plugins = append(plugins, plugin(callsign, programs+"/"+callsign, `sleep = "checkpoint"`, `on-call = "wake"`, `restart = { policy = "always", limit = 1000, backoff = "10ms" }`))
 	}
 	return &fitting{
-		t: t, site: newSite(t, policy("stop")+fmt.Sprintf("public-url = %q\n", publicURL), plugins...),
+		t: t, site: newSite(t, policy(onHostExit)+fmt.Sprintf("public-url = %q\n", publicURL), plugins...),
 		features: data.URL + "/features", target: data.URL + "/target",
 	}
 }
