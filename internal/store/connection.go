@@ -147,7 +147,12 @@ type Tx struct {
 	connection *connection
 	ctx        context.Context
 	reads      []read // that may not have come to their end
+	after      []func()
 }
+
+// AfterCommit has f called once the transaction is on disk, before Update returns; never if it is
+// undone.
+func (tx *Tx) AfterCommit(f func()) { tx.after = append(tx.after, f) }
 
 // read is one query that returns rows.
 type read struct {

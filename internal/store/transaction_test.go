@@ -42,6 +42,30 @@ func insert(n int) func(*Tx) error {
 	}
 }
 
+// What is to follow a change sees it on disk, and does not follow one that has failed.
+func TestAfterCommit(t *testing.T) {
+	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))
+	if err := s.Define("numbers", numbersTable); err != nil {
+		t.Fatal(err)
+	}
+	var seen []int
+	err := s.Update(t.Context(), func(tx *Tx) error {
+		tx.AfterCommit(func() { seen = numbers(t, s) })
+		return insert(1)(tx)
+	})
+	if err != nil || len(seen) != 1 {
+		t.Errorf("it has seen %v, error %v", seen, err)
+	}
+	boom := errors.New("boom")
+	err = s.Update(t.Context(), func(tx *Tx) error {
+		tx.AfterCommit(func() { t.Error("it follows a change that has failed") })
+		return boom
+	})
+	if !errors.Is(err, boom) {
+		t.Error(err)
+	}
+}
+
 // Of changes that share a commit, an error or a panic undoes only its own.
 func TestChangesFailAlone(t *testing.T) {
 	s := openStore(t, filepath.Join(t.TempDir(), "store.db"))

@@ -15,6 +15,7 @@ const maxGroup = 512
 // change is one call of Update.
 type change struct {
 	work     func(*Tx) error
+	after    []func()      // called by Update when the change is on disk
 	done     chan struct{} // closed when the change is on disk, or is not made
 	err      error         // of the change; valid when done
 	panicked any           // what the change has panicked with
@@ -49,6 +50,11 @@ func (s *Store) Update(ctx context.Context, work func(*Tx) error) error {
 	<-c.done
 	if c.panicked != nil {
 		panic(c.panicked)
+	}
+	if c.err == nil {
+		for _, f := range c.after {
+			f()
+		}
 	}
 	return c.err
 }
@@ -143,6 +149,7 @@ func (c *connection) makeAlone(one *change) error {
 	}
 	tx := begun(context.Background(), c)
 	one.err = caught(tx, one)
+	one.after = tx.after
 	tx.end()
 	if one.err != nil || one.panicked != nil {
 		if err := c.exec("ROLLBACK TO one"); err != nil {

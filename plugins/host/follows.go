@@ -95,6 +95,3 @@ func (o ownWebhooks) Token(url string) (token string, own bool) {
 func (o ownWebhooks) CalledIn(tx *store.Tx, token, task string) error {
 	return o.follows.CalledIn(tx, token, task)
 }
-
-// Committed is that of the follows.
-func (o ownWebhooks) Committed() { o.follows.Committed() }

@@ -81,7 +81,6 @@ type Follows struct {
 	mu         sync.Mutex // guards the fields below
 	links      map[int64]*live
 	byTask     map[string]map[int64]*live // by the ids of both tasks, as far as they are of this host
-	called     []int64                    // numbers of links, for Committed
 	running    context.Context            // nil before Run and after it
 	background sync.WaitGroup
 }

@@ -191,32 +191,16 @@ func (f *Follows) Called(ctx context.Context, token, source string) error {
 	return err
 }
 
-// CalledIn is Called in the transaction of a change of a task of this host. The caller calls
-// Committed once that is on disk.
+// CalledIn is Called in the transaction of a change of a task of this host.
 func (f *Follows) CalledIn(tx *store.Tx, token, task string) error {
 	l, err := f.calledIn(tx, token, task)
 	if errors.Is(err, tasks.ErrUnknown) {
 		return nil // the task that has invited has ended
 	}
 	if err == nil {
-		f.mu.Lock()
-		f.called = append(f.called, l.n)
-		f.mu.Unlock()
+		tx.AfterCommit(func() { f.add(l) })
 	}
 	return err
-}
-
-// Committed has those links looked at of which CalledIn was told.
-func (f *Follows) Committed() {
-	f.mu.Lock()
-	called := f.called
-	f.called = nil
-	f.mu.Unlock()
-	for _, n := range called {
-		if l, found, err := f.read(context.Background(), n); err == nil && found {
-			f.add(l)
-		}
-	}
 }
 
 // calledIn returns the link of a token that is called for a task. The first task that answers an

@@ -49,10 +49,8 @@ type Options struct {
 type Own interface {
 	// Token returns the token of the webhook with that URL; false if it is another's.
 	Token(url string) (token string, own bool)
-	// CalledIn is told in the transaction of a change of the task, and Committed is called once
-	// that is on disk.
+	// CalledIn is told in the transaction of a change of the task.
 	CalledIn(tx *store.Tx, token, task string) error
-	Committed()
 }
 
 // ownToken returns the token of a webhook of this host; false if it is another's.
@@ -181,13 +179,8 @@ func (s *Subscriptions) Of(tx *store.Tx, task string) (all []tasks.Subscription,
 	return all, err
 }
 
-// Delivered has the outbox, and the host's own webhooks, look at what transactions have put in.
-func (s *Subscriptions) Delivered() {
-	s.Outbox.Wake()
-	if s.Own != nil {
-		s.Own.Committed()
-	}
-}
+// Delivered has the outbox look at what transactions have put in.
+func (s *Subscriptions) Delivered() { s.Outbox.Wake() }
 
 // lineOf returns the name of the line of a subscription.
 func lineOf(task string, n int64) string { return "task/" + task + "/" + strconv.FormatInt(n, 10) }
