@@ -123,9 +123,11 @@ func (o *Outbox) retry(tx *store.Tx, key int64) (known bool, err error) {
 	if _, err = tx.Exec(`UPDATE outbox_lines SET wait = 0 WHERE number = ?`, line); err != nil {
 		return false, err
 	}
-	o.mu.Lock()
-	o.hurried[line] = true
-	o.mu.Unlock()
+	tx.AfterCommit(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.hurried[line] = true
+	})
 	_, err = tx.Exec(`DELETE FROM outbox_failed WHERE seq = ?`, key)
 	return true, err
 }
