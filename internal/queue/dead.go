@@ -121,6 +121,7 @@ func (q *Queues) eachDead(ctx context.Context, name string, keys []int64, leave 
 		return 0, err
 	}
 	if len(keys) > 0 {
+		keys = slices.Compact(slices.Sorted(slices.Values(keys))) // each leaves once
 		for few := range slices.Chunk(keys, deadBatch) {
 			left, err1 := q.leaveDead(ctx, l, few, leave)
 			n, err = n+left, errors.Join(err, err1)

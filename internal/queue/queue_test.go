@@ -431,6 +431,29 @@ func damageOverflow(t *testing.T, path, text string) {
 	t.Fatal("there is no such page")
 }
 
+// A dead letter that is named twice leaves once, and is counted once.
+func TestDeadLetterNamedTwice(t *testing.T) {
+	q := open(t)
+	publish(t, q, "a", "1")
+	if err := take(t, q, "a").Bury(t.Context(), "enough"); err != nil {
+		t.Fatal(err)
+	}
+	letters, err := q.DeadLetters(t.Context(), "a", 0, 10)
+	if len(letters) != 1 || err != nil {
+		t.Fatalf("the dead letters are %+v, %v", letters, err)
+	}
+	if n, err := q.RetryDead(t.Context(), "a", letters[0].Key, letters[0].Key); n != 1 || err != nil {
+		t.Errorf("retried %d, %v", n, err)
+	}
+	if s, err := q.Stats(t.Context(), "a"); s.Messages != 1 || s.Dead != 0 || err != nil {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	finish(t, take(t, q, "a"))
+	if messages, size := q.Total(); messages != 0 || size != 0 {
+		t.Errorf("%d messages are left, %d bytes", messages, size)
+	}
+}
+
 // All dead letters of a queue leave it, also where they are many.
 func TestManyDeadLetters(t *testing.T) {
 	q := open(t)
