@@ -52,13 +52,15 @@ func cutLog(tx *store.Tx, n int64) error {
 	if err != nil {
 		return err
 	}
-	first, rest := text[:head], text[head:]
 	if head == 0 {
-		end := strings.LastIndexByte(text[:logHead], '\n') + 1
-		first, rest = text[:end], text[end:]
+		head = int64(strings.LastIndexByte(text[:min(logHead, len(text))], '\n') + 1)
 	}
-	cut := len(rest) - logTail
-	cut += strings.IndexByte(rest[cut:], '\n') + 1
+	head = min(head, int64(len(text))) // rows may be lost of a store that was damaged
+	first, rest := text[:head], text[head:]
+	cut := max(len(rest)-logTail, 0)
+	if cut > 0 {
+		cut += strings.IndexByte(rest[cut:], '\n') + 1
+	}
 	left += int64(strings.Count(rest[:cut], "\n"))
 	if _, err := tx.Exec("DELETE FROM task_log WHERE task = ?", n); err != nil {
 		return err

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"dormouse/configs"
+	"dormouse/internal/store"
 	"dormouse/plugins/tasks/taskspb"
 	"dormouse/shell"
 	"dormouse/supervisor"
@@ -735,5 +736,31 @@ func TestInstanceIsGone(t *testing.T) {
 	left(nil)
 	if got := r.untilEnded(id); got.GetReason() != gone {
 		t.Errorf("it is %v", got)
+	}
+}
+
+// A log of which a damaged store has lost rows is shorter than its task says. It goes on.
+func TestLogOfDamagedStore(t *testing.T) {
+	r := newRig(t, setup{})
+	id := r.makeTask(nil).GetId()
+	long := []string{strings.Repeat("x", maxLine), strings.Repeat("y", maxLine)}
+	lose := func() {
+		r.must(r.store.Update(t.Context(), func(tx *store.Tx) error {
+			_, err := tx.Exec("DELETE FROM task_log")
+			return err
+		}))
+	}
+	for _, times := range []int{6, 20} { // before it was cut, and after
+		for range times {
+			r.updateTask(&taskspb.UpdateRequest{Task: id, Log: long})
+		}
+		lose()
+		for range 6 {
+			r.updateTask(&taskspb.UpdateRequest{Task: id, Log: []string{"on"}})
+			r.updateTask(&taskspb.UpdateRequest{Task: id, Log: long})
+		}
+		if got := r.task(id).GetLog(); !strings.Contains(got, "on\n") {
+			t.Errorf("the log is %.100q", got)
+		}
 	}
 }
