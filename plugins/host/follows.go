@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"dormouse/internal/store"
+	"dormouse/plugins/qhana"
 	"dormouse/plugins/qhana/remote"
 	"dormouse/plugins/tasks"
 	"dormouse/plugins/tasks/follow"
@@ -25,21 +26,30 @@ func (h *Host) openFollows() (err error) {
 		OwnStep: h.ownStep,
 		Every:   time.Duration(h.options.Config.Tasks.FollowEvery),
 		Callback: func(token string) string {
-			if h.qhana == nil {
+			q := h.servedQHAna()
+			if q == nil {
 				return ""
 			}
-			return h.qhana.Callback(token)
+			return q.Callback(token)
 		},
 		Elsewhere: elsewhere{h.elsewhere},
 	})
 	return err
 }
 
+// servedQHAna returns the resources for QHAna's programs, nil if this host does not serve them.
+func (h *Host) servedQHAna() *qhana.QHAna {
+	if !h.options.Config.ServesQHAna() {
+		return nil
+	}
+	return h.qhana
+}
+
 // entryOf returns where a user starts work of a plugin of this host, or of the one with that
 // address.
 func (h *Host) entryOf(ctx context.Context, plugin, callback string) (follow.Entry, error) {
-	if h.qhana != nil {
-		if href, ui, title, found := h.qhana.StartAddresses(plugin, callback); found {
+	if q := h.servedQHAna(); q != nil {
+		if href, ui, title, found := q.StartAddresses(plugin, callback); found {
 			return follow.Entry{Href: href, UI: ui, Title: title}, nil
 		}
 	}
@@ -65,19 +75,21 @@ func (e elsewhere) Read(ctx context.Context, address string) (*taskspb.Task, err
 // ownTask returns the id of the task of this host that has that address; false if none can have
 // it.
 func (h *Host) ownTask(address string) (id string, own bool) {
-	if h.qhana == nil {
+	q := h.servedQHAna()
+	if q == nil {
 		return "", false
 	}
-	return h.qhana.OwnTask(address)
+	return q.OwnTask(address)
 }
 
 // ownStep returns the id of the task of this host to whose steps the address belongs; false if none
 // can have it.
 func (h *Host) ownStep(address string) (task string, own bool) {
-	if h.qhana == nil {
+	q := h.servedQHAna()
+	if q == nil {
 		return "", false
 	}
-	return h.qhana.OwnStep(address)
+	return q.OwnStep(address)
 }
 
 // ownWebhooks are the webhooks of the host itself.
@@ -85,10 +97,11 @@ type ownWebhooks struct{ *Host }
 
 // Token returns the token of the webhook with that URL; false if it is another's.
 func (o ownWebhooks) Token(url string) (token string, own bool) {
-	if o.qhana == nil {
+	q := o.servedQHAna()
+	if q == nil {
 		return "", false
 	}
-	return o.qhana.Token(url)
+	return q.Token(url)
 }
 
 // CalledIn is that of the follows.
