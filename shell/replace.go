@@ -10,10 +10,6 @@ import (
 	"dormouse/statecontrol"
 )
 
-// maxBetween bounds the work that the host does between the old plugin and the new one, and that
-// before a start.
-const maxBetween = 10 * time.Minute
-
 // Replace ends the plugin and starts it with the configuration to, in one turn, and leaves the
 // instance in the state that it was in. Calls under way are answered by the old plugin, later
 // ones wait for the new one, whatever the key on-call says. Instances that require this one

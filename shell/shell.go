@@ -406,33 +406,6 @@ func (s *Shell) endWithDependants(ctx context.Context, event Event, why Reason) 
 	return s.takeStep(ctx, event, why, func(ctx context.Context) error { return s.drainAndEndPlugin(ctx, why) })
 }
 
-// activationTimeLimit returns how long an activation may take at most.
-func (s *Shell) activationTimeLimit() time.Duration {
-	limit := 3*time.Duration(s.Config().StartTimeout) + s.hibernateTimeLimit + time.Duration(s.Config().CallTimeout)
-	if s.Config().WarmStart { // a failed warm start, and the making of a golden image
-		limit += 3*time.Duration(s.Config().StartTimeout) + s.hibernateTimeLimit
-	}
-	if s.OutdatedSleep() != nil { // its plugin ends first
-		limit += s.deactivationTimeLimit()
-	}
-	if s.beforeStart(s.Config()) != nil {
-		limit += maxBetween
-	}
-	return limit
-}
-
-// deactivationTimeLimit returns how long a deactivation may take at most, with that of the
-// instances that depend on this one.
-func (s *Shell) deactivationTimeLimit() time.Duration {
-	return s.dependantsTimeLimit() + s.endTimeLimitAlone()
-}
-
-// endTimeLimitAlone returns how long the end of this plugin alone may take, without the
-// instances that depend on it.
-func (s *Shell) endTimeLimitAlone() time.Duration {
-	return s.hibernateTimeLimit + 3*time.Duration(s.Config().StopTimeout)
-}
-
 // goUnlessClosing runs work in the background, or not at all if the shell is closing.
 func (s *Shell) goUnlessClosing(work func()) {
 	s.mu.Lock()
