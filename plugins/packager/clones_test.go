@@ -129,6 +129,15 @@ func (r *rig) expectPhase(want records.Phase) {
 	}
 }
 
+// rollBackWithCopy rolls p back, and expects what P and its clone had written in the first version.
+func (r *rig) rollBackWithCopy() {
+	r.Helper()
+	r.must(r.begin("p", records.Request{Verb: records.Rollback}))
+	r.wait()
+	r.expect("INSTALLED", "1.0.0", "11")
+	r.expectCopy(shell.Hibernated, "11")
+}
+
 // A clone that sleeps on in the switch is replaced as soon as it wakes. A rollback brings back
 // what it had written until then.
 func TestRollbackOfALateClone(t *testing.T) {
@@ -136,10 +145,7 @@ func TestRollbackOfALateClone(t *testing.T) {
 		r.install(r.simple("1.0.0", ""))
 		wakes := r.sleepingClone()
 		r.must(r.Install(records.Request{Source: r.simple("3.0.0", "trial")}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		r.expectCopy(shell.Hibernated, "1")
 		wakes()
 		<-time.After(3 * time.Second)
@@ -147,10 +153,7 @@ func TestRollbackOfALateClone(t *testing.T) {
 		r.expectPhase(records.Trial)
 		r.wait()
 		r.expect("FAILED (rollback available)", "3.0.0", "13")
-		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
-		r.wait()
-		r.expect("INSTALLED", "1.0.0", "11")
-		r.expectCopy(shell.Hibernated, "11")
+		r.rollBackWithCopy()
 	})
 }
 
@@ -161,19 +164,13 @@ func TestRollbackOfACloneOfAnEarlierHost(t *testing.T) {
 		r.install(r.simple("1.0.0", ""))
 		r.sleepingClone()
 		r.must(r.Install(records.Request{Source: r.simple("3.0.0", "trial")}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		r.restart(func() { r.asleep = "Copy" })
 		r.expectCopy(shell.Activated, "13")
 		r.expectPhase(records.Trial)
 		r.wait()
 		r.expect("FAILED (rollback available)", "3.0.0", "133")
-		r.must(r.begin("p", records.Request{Verb: records.Rollback}))
-		r.wait()
-		r.expect("INSTALLED", "1.0.0", "11")
-		r.expectCopy(shell.Hibernated, "11")
+		r.rollBackWithCopy()
 	})
 }
 
@@ -187,10 +184,7 @@ func TestRollbackOfACloneOfWhatWasDisabled(t *testing.T) {
 		r.install(r.simple("2.0.0", "trial"))
 		r.must(r.supervisor.Clone(r.Context(), "P", "Copy"))
 		r.must(r.begin("p", records.Request{Verb: records.Enable}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		sh, _ := r.supervisor.Shell("Copy")
 		r.must(sh.Activate(r.Context(), shell.Requested))
 		r.expectCopy(shell.Activated, "2")
@@ -227,10 +221,7 @@ func TestLateNoteOfKeptData(t *testing.T) {
 	run(t, func(r *rig) {
 		r.install(r.simple("1.0.0", ""))
 		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		record, _ := r.records.Get("p")
 		r.must(r.keepAndNoteData(r.Context(), record, "Late"))
 		r.expectPhase(records.Trial)

@@ -332,10 +332,7 @@ func TestHistoryOfResumed(t *testing.T) {
 	run(t, func(r *rig) {
 		r.install(r.simple("1.0.0", ""))
 		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		r.restart(nil)
 		r.wait()
 		history, err := r.records.History("p")

@@ -352,6 +352,15 @@ func (r *rig) waitUntil(is func() bool) {
 	r.Fatal("not in time")
 }
 
+// waitForTrial waits until the version that the operation on p brings is in its trial.
+func (r *rig) waitForTrial() {
+	r.Helper()
+	r.waitUntil(func() bool {
+		record, _ := r.records.Get("p")
+		return record.Operation.Phase == records.Trial
+	})
+}
+
 func (r *rig) must(err error) {
 	r.Helper()
 	if err != nil {

@@ -90,10 +90,7 @@ func TestTrialOfSleeperGoesOn(t *testing.T) {
 		sh, _ := r.supervisor.Shell("P")
 		r.hibernate(sh)
 		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		r.expectState("P", shell.Activated)
 		r.restart(nil)
 		r.wait()
@@ -148,10 +145,7 @@ func TestTrialEndsByClient(t *testing.T) {
 	run(t, func(r *rig) {
 		r.install(r.simple("1.0.0", ""))
 		r.must(r.Install(records.Request{Source: r.simple("2.0.0", "")}))
-		r.waitUntil(func() bool {
-			record, _ := r.records.Get("p")
-			return record.Operation.Phase == records.Trial
-		})
+		r.waitForTrial()
 		sh, _ := r.supervisor.Shell("P")
 		r.must(sh.Deactivate(r.Context(), shell.Requested))
 		r.expectError(r.Cancel("p"), ErrNotPossible)
