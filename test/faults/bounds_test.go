@@ -258,7 +258,10 @@ func TestEndWhileCRIUHangs(t *testing.T) {
 				left = "hibernated"
 			}
 			var asked chan error
-			for isStopped := false; !isStopped; { // CRIU may be quicker
+			for isStopped, tries := false, 0; !isStopped; tries++ { // CRIU may be quicker
+				if tries == 10 {
+					t.Fatal("CRIU could not be stopped")
+				}
 				if left == "" {
 					h.must("Controller.activate", callsign, nil)
 				} else {
