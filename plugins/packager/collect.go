@@ -20,7 +20,11 @@ func (p *Packager) collect(name string) {
 		return
 	}
 	record, _ := p.records.Get(name)
-	if err := errors.Join(p.collectVersions(name, keptDigests(record)), p.collectData(record)); err != nil {
+	keep := keptDigests(record)
+	if e, found := p.dirs.Entry(name); found {
+		keep[e.Digest] = true // also where the record was lost and could not be made again
+	}
+	if err := errors.Join(p.collectVersions(name, keep), p.collectData(record)); err != nil {
 		p.log.Error().Err(err).Str("package", name).Msg("cannot remove what is not kept any more")
 	}
 }

@@ -124,6 +124,8 @@ type Packager struct {
 	closed   bool
 	opened   bool // the directories exist
 
+	noting sync.Mutex // held while the startNote is changed
+
 	// What the synchronization at the start leaves for Start.
 	laterRequests []records.Request
 	withBundled   bool

@@ -26,6 +26,11 @@ func (p *Packager) Start() {
 		}
 	}
 	p.laterRequests = nil
+	if p.withBundled && p.ctx.Err() == nil {
+		if err := p.noteStartDone(); err != nil {
+			p.log.Error().Err(err).Msg("cannot note that the packages of the first start are taken up; the next start does so again")
+		}
+	}
 	p.active.Go(p.tidy)
 	p.active.Go(p.followCentral)
 	_ = p.synchronizeCatalogue() // nothing else reads it yet

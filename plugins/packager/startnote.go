@@ -9,8 +9,10 @@ import (
 
 // startNote is what a host notes of its start for the next one.
 type startNote struct {
-	// Release is the release of Dormouse, without commit.
+	// Release is the release of Dormouse, without commit, whose start has come to its end.
 	Release string `json:"release"`
+	// First says that the first start has not come to its end: the next one goes on with it.
+	First bool `json:"first,omitempty"`
 	// HadFiles says that the directory of files exists since then.
 	HadFiles bool `json:"hadfiles"`
 	// RemovedBundled are the bundled packages that a user has removed.
@@ -46,14 +48,31 @@ func isCommit(text string) bool {
 	return len(text) >= 7 && strings.Trim(text, "0123456789abcdef") == ""
 }
 
+// changeStartNote changes the note, durably.
+func (p *Packager) changeStartNote(change func(*startNote)) error {
+	p.noting.Lock()
+	defer p.noting.Unlock()
+	notes := startNotes(p.options.Store)
+	note, _, err := notes.Get(startKey)
+	if err != nil {
+		return err
+	}
+	change(&note)
+	return notes.Put(startKey, note)
+}
+
 // noteBundledRemoved notes that a user has removed a bundled package, so that it does not come
 // back with another version of Dormouse.
 func (p *Packager) noteBundledRemoved(name string) error {
-	notes := startNotes(p.options.Store)
-	note, _, err := notes.Get(startKey)
-	if err != nil || slices.Contains(note.RemovedBundled, name) {
-		return err
-	}
-	note.RemovedBundled = append(note.RemovedBundled, name)
-	return notes.Put(startKey, note)
+	return p.changeStartNote(func(n *startNote) {
+		if !slices.Contains(n.RemovedBundled, name) {
+			n.RemovedBundled = append(n.RemovedBundled, name)
+		}
+	})
+}
+
+// noteStartDone notes that nothing is left to do of the first start, or of the first one of another
+// release: what it has to install stands in records.
+func (p *Packager) noteStartDone() error {
+	return p.changeStartNote(func(n *startNote) { n.Release, n.First = release(p.options.Version), false })
 }

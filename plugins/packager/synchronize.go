@@ -22,14 +22,14 @@ import (
 
 // synchronizeAtStart brings database and files into agreement before the instances exist. What
 // needs the instances is left for Start: packages that are inserted or change their version, as
-// operations like any other.
+// operations like any other. A first start that was cut off is gone on with by the next host:
+// an ordinary one would delete the files that have no record yet.
 func (p *Packager) synchronizeAtStart() error {
-	notes := startNotes(p.options.Store)
-	note, found, err := notes.Get(startKey)
+	note, found, err := startNotes(p.options.Store).Get(startKey)
 	if err != nil {
 		return err
 	}
-	first := !found || p.options.Store.Rebuilt()
+	first := !found || note.First || p.options.Store.Rebuilt()
 	another := found && note.Release != release(p.options.Version)
 	hadFiles, err := p.makeFiles(first || !note.HadFiles)
 	if err != nil {
@@ -46,9 +46,8 @@ func (p *Packager) synchronizeAtStart() error {
 	default:
 		err = p.synchronizeUnlessLost(hadFiles)
 	}
-	note.Release, note.HadFiles = release(p.options.Version), true
-	if note2, _, nerr := notes.Get(startKey); nerr != nil || !found || note2.Release != note.Release || !note2.HadFiles {
-		err = errors.Join(err, notes.Put(startKey, note))
+	if first != note.First || !note.HadFiles {
+		err = errors.Join(err, p.changeStartNote(func(n *startNote) { n.First, n.HadFiles = first, true }))
 	}
 	return err
 }

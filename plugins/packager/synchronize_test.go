@@ -12,6 +12,7 @@ import (
 
 	"dormouse/configs"
 	"dormouse/internal/ownedtree"
+	"dormouse/internal/store"
 	"dormouse/plugins/packager/archive"
 	"dormouse/plugins/packager/records"
 	"dormouse/shell"
@@ -298,20 +299,69 @@ func TestBundledPackages(t *testing.T) {
 	})
 }
 
+// loseStore removes the store, as a disk may.
+func (r *rig) loseStore() {
+	r.Helper()
+	files, err := filepath.Glob(filepath.Join(r.root, "store.db*"))
+	r.must(err)
+	for _, path := range files {
+		r.must(os.Remove(path))
+	}
+}
+
 // A store that was made anew counts as a first start: what lies among the files is inserted.
 func TestRebuiltStore(t *testing.T) {
 	run(t, func(r *rig) {
 		r.install(r.simple("1.0.0", ""))
-		r.restart(func() {
-			files, err := filepath.Glob(filepath.Join(r.root, "store.db*"))
-			r.must(err)
-			for _, path := range files {
-				r.must(os.Remove(path))
-			}
-		})
+		r.restart(r.loseStore)
 		r.wait()
 		r.expect("INSTALLED", "1.0.0", "11")
 		r.expectState("P", shell.Activated)
+	})
+}
+
+// A package that can't be inserted stays where it lies, and may be later.
+func TestRebuiltStoreOfWhatFails(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.restart(func() { r.loseStore(); r.probes = make(chan struct{}) })
+		r.wait()
+		if record, _ := r.records.Get("p"); record.State != records.Failed {
+			t.Fatalf("it is %+v", record)
+		}
+		r.probes = nil
+		r.must(r.Retry("p", records.Request{}))
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+	})
+}
+
+// A first start that is cut off before it has inserted anything is gone on with, also by a host
+// that finds the store whole.
+func TestFirstStartIsCutOff(t *testing.T) {
+	run(t, func(r *rig) {
+		r.install(r.simple("1.0.0", ""))
+		r.stop()
+		r.loseStore()
+		for range 2 { // hosts that end before Start
+			opened, err := store.Open(filepath.Join(r.root, "store.db"), store.Options{})
+			r.must(err)
+			o := r.options
+			o.Store = opened
+			p, err := Open(o)
+			r.must(err)
+			p.Close()
+			r.must(opened.Close())
+		}
+		r.start()
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "11")
+		r.restart(nil)
+		r.wait()
+		r.expect("INSTALLED", "1.0.0", "111")
+		if note, _, err := startNotes(r.store).Get(startKey); note.First || err != nil {
+			t.Errorf("the note is %+v, %v", note, err)
+		}
 	})
 }
 
