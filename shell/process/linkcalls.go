@@ -134,14 +134,15 @@ func (l *link) errorOfDelivered(ctx context.Context, err error, losses int64) er
 		waitForEndThatIsNear(ctx)
 		return timelimit.EndError(ctx)
 	}
-	if ctx.Err() != nil {
+	isLost := l.losses.Load() != losses
+	if ctx.Err() != nil && (!isLost || s.Code() != codes.Unavailable) { // the plugin's end gives its calls up, too
 		return err
 	}
 	ends := s.Code() == codes.Unavailable || s.Code() == codes.Canceled
 	switch text := s.Message(); {
 	case ends && (strings.HasPrefix(text, refusedStream) || text == unlookedStream):
 		return undeliveredError(ctx, err)
-	case ends && l.losses.Load() != losses, strings.HasPrefix(text, abandonedStream):
+	case ends && isLost, strings.HasPrefix(text, abandonedStream):
 		return fmt.Errorf("%w: %s", shell.ErrNotAnswered, text)
 	}
 	return err

@@ -59,3 +59,22 @@ func TestErrorOfCallWithoutAnswer(t *testing.T) {
 		})
 	}
 }
+
+// A call on a connection that is lost was not answered, also if it was given up at that moment
+// because the plugin has ended: what gRPC says of the connection is no answer of the plugin.
+func TestErrorOfCallOnLostConnection(t *testing.T) {
+	const text = "error reading from server: connection reset by peer"
+	givenUp, giveUp := context.WithCancel(t.Context())
+	giveUp()
+	l := new(link)
+	l.losses.Add(1)
+	for name, ctx := range map[string]context.Context{"": t.Context(), ", and given up": givenUp} {
+		err := shellErrorFromGRPC(l.errorOfDelivered(ctx, status.Error(codes.Unavailable, text), 0))
+		if !errors.Is(err, shell.ErrNotAnswered) {
+			t.Errorf("lost%s: %v", name, err)
+		}
+	}
+	if err := shellErrorFromGRPC(l.errorOfDelivered(givenUp, status.Error(codes.Canceled, "context canceled"), 0)); !errors.Is(err, context.Canceled) {
+		t.Errorf("given up: %v", err)
+	}
+}
